@@ -1,0 +1,111 @@
+"""What every pool has in common: its shards, its rows as tables, and a sample's identity."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pyarrow as pa
+
+from dfndr_builders.stage import POOL_SCHEMA
+
+__all__ = ["TABLE_ROWS", "Pool", "PoolShard", "Sample", "pool_schema", "tables_of", "uid_of"]
+
+TABLE_ROWS = 256
+_UID = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class PoolShard:
+    """A part of a pool that is read in one go, front to back: its place in the list, its name, its size if known."""
+
+    index: int
+    name: str
+    size_bytes: int | None = None
+
+
+class Pool(Protocol):
+    """An unfiltered source of image-text pairs.
+
+    `read` streams: it holds a table of rows and never the shard. The same shard always gives the same rows in the
+    same order. A sample that is not whole is a row with a problem, never an exception and never skipped.
+    """
+
+    def schema(self) -> pa.Schema:
+        """Return POOL_SCHEMA followed by the columns that the recipe keeps."""
+
+    def shards(self) -> Sequence[PoolShard]:
+        """List the shards, in a fixed order; raises PoolError where there is none or a path is wrong."""
+
+    def read(self, shard: PoolShard) -> Iterator[pa.Table]:
+        """Yield the shard's rows as tables of `schema()`, at most TABLE_ROWS rows each."""
+
+
+def uid_of(image: bytes | None, text: bytes | None, own: str | None = None) -> str:
+    """Return a sample's uid: the pool's own where it is 32 hex digits, else sha256(image, 0 byte, text), 128 bits."""
+    if own is not None and _UID.fullmatch(own.lower()):
+        return own.lower()
+    digest = hashlib.sha256(image or b"")
+    digest.update(b"\0" + (text or b""))
+    return digest.hexdigest()[:32]
+
+
+@dataclass
+class Sample:
+    """One sample on its way into a table; `text` is the raw bytes as the pool holds them, None where absent."""
+
+    key: str
+    image: bytes | None = None
+    text: bytes | None = None
+    source: str | None = None
+    license: str | None = None
+    uid: str | None = None
+    problem: str | None = None
+    detail: str | None = None
+    kept: dict[str, object] = field(default_factory=dict)
+
+    def row(self) -> dict[str, object]:
+        """Return the row: the text decoded, and the first thing that is wrong with the sample named."""
+        text, problem, detail = None, self.problem, self.detail
+        if self.text is not None:
+            try:
+                text = self.text.decode("utf-8")
+            except UnicodeDecodeError as error:
+                problem, detail = problem or "text_not_utf8", detail or str(error)
+        if problem is None and self.image is None:
+            problem = "image_missing"
+        if problem is None and self.image == b"":
+            problem = "image_empty"
+        if problem is None and text is None:
+            problem = "text_missing"
+        if problem is None and text is not None and not text.strip():
+            problem = "text_empty"
+        uid = uid_of(self.image, self.text, self.uid)
+        base = {"uid": uid, "key": self.key, "text": text, "image": self.image, "source": self.source}
+        return {**base, "license": self.license, "problem": problem, "detail": detail, **self.kept}
+
+
+def tables_of(samples: Iterable[Sample], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Group samples into tables of at most TABLE_ROWS rows and about 64 MB of images."""
+    rows: list[dict[str, object]] = []
+    size = 0
+    for sample in samples:
+        rows.append(sample.row())
+        size += len(sample.image or b"")
+        if len(rows) == TABLE_ROWS or size > 64_000_000:
+            yield _table(rows, schema)
+            rows, size = [], 0
+    if rows:
+        yield _table(rows, schema)
+
+
+def _table(rows: list[dict[str, object]], schema: pa.Schema) -> pa.Table:
+    return pa.table({name: pa.array([row.get(name) for row in rows], schema.field(name).type) for name in schema.names}, schema=schema)
+
+
+def pool_schema(kept: Iterable[pa.Field]) -> pa.Schema:
+    """Return POOL_SCHEMA followed by the kept columns."""
+    return pa.schema([*POOL_SCHEMA, *kept])

@@ -1,0 +1,200 @@
+"""A read-only view of one manifest: rows, vectors and splits of a dataset, local or remote.
+
+Row i of every file is the same sample. Nothing is read before it is asked for; each file's size, and by default its
+sha256, is checked the first time it is touched, so an altered or swapped file is refused and never used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from dfndr import storage
+from dfndr.errors import FormatError, UsageError
+from dfndr.format.manifest import Manifest, Shard, read_manifest
+from dfndr.format.schema import SPLITS, Space
+from dfndr.format.shard import map_vectors, read_parquet
+from dfndr.storage import Stored
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+__all__ = ["Check", "Dataset", "open_dataset"]
+
+Check = Literal["hash", "size"]
+_DO = "Run `dfndr verify` on the dataset, then fetch or build the file again."
+
+
+def open_dataset(path: str | os.PathLike[str], *, split: str | None = None, check: Check = "hash") -> Dataset:
+    """Open the dataset at a local path or any fsspec URL (`s3://...`, `hf://datasets/me/my-dataset`).
+
+    `check` says how a file is checked when it is first touched: "hash" compares its sha256 (about a second per GB,
+    once per process), "size" only its length. Remote files are fetched whole into a local cache, `$DFNDR_CACHE` or
+    `~/.cache/dfndr`, and are always hashed. Raises FormatError where the manifest is missing or wrong.
+    """
+    root = os.fspath(path)
+    dataset = Dataset(root, read_manifest(root), check=check)
+    return dataset if split is None else dataset.split(split)
+
+
+class Dataset:
+    """A dataset, or the part of one that `split` gives; immutable, and cheap to make."""
+
+    def __init__(
+        self, root: str, manifest: Manifest, *, shards: Sequence[Shard] | None = None, check: Check = "hash"
+    ) -> None:
+        self.root, self.manifest, self.check = root, manifest, check
+        self.shards: tuple[Shard, ...] = tuple(manifest.shards if shards is None else shards)
+        self._starts = [0]
+        for shard in self.shards:
+            self._starts.append(self._starts[-1] + shard.rows)
+        self._checked: set[str] = set()
+        self._maps: dict[tuple[str, int], npt.NDArray[np.floating[Any]]] = {}
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.manifest.name!r}, {len(self):,} rows, spaces={list(self.spaces)})"
+
+    @property
+    def spaces(self) -> dict[str, Space]:
+        """The spaces by name."""
+        return {space.name: space for space in self.manifest.spaces}
+
+    @property
+    def digest(self) -> str:
+        """The manifest's digest: what indexes and heads are bound to."""
+        return self.manifest.digest
+
+    def split(self, name: str) -> Dataset:
+        """Return the view of one split, `train` or `validation`; raises UsageError for another name."""
+        if name not in SPLITS:
+            raise UsageError("split", expected=f"one of {list(SPLITS)}", found=repr(name), do="Name one of them.")
+        shards = [shard for shard in self.shards if shard.split == name]
+        return Dataset(self.root, self.manifest, shards=shards, check=self.check)
+
+    def space(self, name: str) -> Space:
+        """Return one space; raises UsageError that lists those there are."""
+        found = self.spaces.get(name)
+        if found is None:
+            there = ", ".join(self.spaces) or "none at all"
+            raise UsageError(f"space {name!r}", expected=f"one of: {there}", found="no such space", do="Name one of them.")
+        return found
+
+    def local_file(self, stored: Stored) -> Path:
+        """Return a checked local copy of one of the dataset's files; raises FormatError where it was altered."""
+        path = storage.join(self.root, stored.path)
+        if storage.is_remote(self.root):
+            return self._fetched(path, stored)
+        local = Path(path.removeprefix("file://"))
+        if stored.path not in self._checked:
+            _check_file(str(local), stored, self.check)
+            self._checked.add(stored.path)
+        return local
+
+    def _fetched(self, path: str, stored: Stored) -> Path:
+        cache = os.environ.get("DFNDR_CACHE") or str(Path.home() / ".cache" / "dfndr")
+        place = f"{stored.sha256[:2]}/{stored.sha256}"
+        local = Path(cache) / place
+        if stored.path in self._checked:
+            return local
+        if not local.exists() or local.stat().st_size != stored.size_bytes:
+            with storage.open_read(path) as source:
+                storage.put(cache, place, lambda file: _copy(source, file))
+        _check_file(str(local), stored, "hash")
+        self._checked.add(stored.path)
+        return local
+
+    def mapped(self, space: str) -> list[npt.NDArray[np.floating[Any]]]:
+        """Return each shard's vectors, memory-mapped, in order: arrays of shape (rows, per_row, dim)."""
+        return [self._map(space, number) for number in range(len(self.shards))]
+
+    def _map(self, space: str, number: int) -> npt.NDArray[np.floating[Any]]:
+        if (space, number) not in self._maps:
+            shard = self.shards[number]
+            local = self.local_file(shard.files[self.space(space).name])
+            self._maps[space, number] = map_vectors(str(local), self.space(space), shard.rows)
+        return self._maps[space, number]
+
+    def vectors(
+        self, space: str, rows: slice | Sequence[int] | npt.NDArray[np.integer[Any]] | None = None
+    ) -> npt.NDArray[np.floating[Any]]:
+        """Return vectors of shape (n, per_row, dim) in the storage type; all rows by default, in the order asked for.
+
+        Raises UsageError for a space that is not there and for a row outside [-len, len).
+        """
+        import numpy as np
+
+        wanted = self.space(space)
+        if rows is None:
+            rows = slice(None)
+        index = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows, dtype=np.int64)
+        index = np.where(index < 0, index + len(self), index)
+        if index.ndim != 1 or (index.size and (index.min() < 0 or index.max() >= len(self))):
+            found = f"shape {index.shape}" if index.ndim != 1 else f"a row outside of it in {rows!r:.60}"
+            raise UsageError(f"rows of {space}", expected=f"rows of 0..{len(self) - 1}", found=found, do="Check them.")
+        out = np.empty((len(index), wanted.per_row, wanted.dim), dtype=wanted.dtype)
+        where = np.searchsorted(self._starts, index, side="right") - 1
+        for number in np.unique(where):
+            here = where == number
+            out[here] = self._map(space, int(number))[index[here] - self._starts[number]]
+        return out
+
+    def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """Yield each shard's rows as a table, in order; the streaming form of `rows`."""
+        for shard in self.shards:
+            stored = shard.files["rows"]
+            yield read_parquet(str(self.local_file(stored)), shard.rows, columns)
+
+    def rows(self, columns: Sequence[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
+        """Return rows as one table; `where` is a pyarrow expression over any of the dataset's columns.
+
+        Raises UsageError for a column that is not there.
+        """
+        import pyarrow as pa
+        import pyarrow.dataset as pads
+
+        schema = self.schema()
+        missing = [name for name in columns or () if name not in schema.names]
+        if missing:
+            raise UsageError(f"columns {missing}", expected=f"some of {schema.names}", found="no such column", do="Name one of them.")
+        if not self.shards:
+            empty = schema.empty_table()
+            return empty if columns is None else empty.select(list(columns))
+        if where is None:
+            return pa.concat_tables(self.tables(columns))
+        files = [str(self.local_file(shard.files["rows"])) for shard in self.shards]
+        return pads.dataset(files, schema=schema).to_table(columns=None if columns is None else list(columns), filter=where)
+
+    def schema(self) -> pa.Schema:
+        """Return the schema of the rows; raises FormatError where the dataset holds no shard to take it from."""
+        import pyarrow.parquet as pq
+
+        shards = self.shards or self.manifest.shards
+        if not shards:
+            raise FormatError(self.root, expected="at least one shard", found="none", do="Check what the recipe selected.")
+        return pq.read_schema(str(self.local_file(shards[0].files["rows"]))).remove_metadata()
+
+
+def _copy(source: Any, target: Any) -> None:  # noqa: ANN401  two binary files
+    while piece := source.read(1 << 22):
+        target.write(piece)
+
+
+def _check_file(path: str, stored: Stored, check: Check) -> None:
+    size = storage.size_of(path)
+    if size != stored.size_bytes:
+        raise FormatError(path, expected=f"{stored.size_bytes} bytes", found=f"{size} bytes", do=_DO)
+    if check == "hash":
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != stored.sha256:
+            expected, found = f"content with sha256 {stored.sha256[:16]}...", f"{digest[:16]}..."
+            raise FormatError(path, expected=expected, found=found, do=_DO)

@@ -1,0 +1,142 @@
+"""The closed lists of the format: spaces, encoders, splits, and the reasons for which a row is dropped or fails."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, cast, get_args
+
+from dfndr.errors import FormatError
+
+__all__ = ["DROPPED", "FAILED", "FORMAT", "NAME", "SPLITS", "EncoderRecord", "Modality", "Preprocess", "Space"]
+
+FORMAT = "dfndr/1"
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+"""What encoders, scores and datasets may be called; their names become file and column names."""
+
+SPLITS = ("train", "validation")
+
+DROPPED: Mapping[str, str] = {
+    "duplicate": "another row before it has the same uid",
+    "not_selected": "its score lies below the cut",
+}
+FAILED: Mapping[str, str] = {
+    "caption_failed": "the captioner gave no caption",
+    "duplicate_key": "its pool shard holds this key already",
+    "image_empty": "the image has no bytes",
+    "image_missing": "there is no image under this key",
+    "image_too_large": "the image holds more pixels than the limit; it was not decoded",
+    "image_too_small": "a side of the image is a single pixel",
+    "image_unreadable": "the image cannot be decoded: truncated, damaged, or no image",
+    "json_unreadable": "the json beside the image cannot be parsed",
+    "score_not_finite": "the score is not a finite number",
+    "shard_empty": "the pool shard holds no samples (counted as one row)",
+    "shard_truncated": "the pool shard ends in the middle of a sample (counted as one row)",
+    "shard_unreadable": "the pool shard cannot be opened (counted as one row)",
+    "text_empty": "the text is empty or blank",
+    "text_missing": "there is no text under this key",
+    "text_not_utf8": "the text is not valid UTF-8",
+    "text_too_long": "the text is longer than the limit",
+    "vector_not_finite": "the encoder gave a vector that is not finite, or of zero length",
+}
+
+Modality = Literal["image", "text", "caption"]
+
+
+@dataclass(frozen=True)
+class Space:
+    """One column of vectors: what was embedded, by which encoder, and how it is stored.
+
+    On disk it is a `.npy` per shard, of shape (rows, per_row, dim). `unit_norm` says that every vector has length one
+    within the storage type's rounding; the places a row with fewer captions leaves free hold zeros.
+    """
+
+    modality: Modality
+    encoder: str
+    dim: int
+    per_row: int = 1
+    dtype: Literal["float16", "float32"] = "float16"
+    unit_norm: bool = True
+
+    @property
+    def name(self) -> str:
+        """The space's name, and its folder: `image/vit-b-32`."""
+        return f"{self.modality}/{self.encoder}"
+
+    def to_json(self) -> dict[str, object]:
+        """Return the JSON object that stands in the manifest."""
+        return {"name": self.name, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any], where: str) -> Space:
+        """Read the manifest's JSON object; raises FormatError."""
+        fields = {key: given[key] for key in given if key != "name"}
+        wrong = set(fields) ^ {"modality", "encoder", "dim", "per_row", "dtype", "unit_norm"}
+        if wrong:
+            raise FormatError(where, expected="the six fields of a space", found=f"a difference in {sorted(wrong)}", do=_DO)
+        ok = (
+            fields["modality"] in get_args(Modality)
+            and isinstance(fields["encoder"], str)
+            and NAME.fullmatch(fields["encoder"])
+            and fields["dtype"] in ("float16", "float32")
+            and all(type(fields[key]) is int and 0 < fields[key] < 2**20 for key in ("dim", "per_row"))
+            and type(fields["unit_norm"]) is bool
+        )
+        if not ok:
+            raise FormatError(where, expected="a space as docs/format.md describes it", found=repr(dict(given)), do=_DO)
+        space = cls(**fields)
+        if given.get("name", space.name) != space.name:
+            raise FormatError(where, expected=f"the name {space.name}", found=repr(given["name"]), do=_DO)
+        return space
+
+
+_DO = "The manifest was altered or written by something else: fetch or build the dataset again."
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What was done to a picture before the encoder saw it."""
+
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    resize_mode: str
+
+
+@dataclass(frozen=True)
+class EncoderRecord:
+    """What an encoder really was; enough to compute its vectors again and to notice that they would differ.
+
+    `weights_sha256` is over the tensors (names, dtypes, shapes, bytes), not over a file, so it survives a change of
+    container. `logit_scale` is the trained one, already exponentiated.
+    """
+
+    name: str
+    model: str
+    pretrained: str
+    weights_sha256: str
+    dim: int
+    context_length: int
+    preprocess: Preprocess
+    precision: str
+    logit_scale: float
+    license: str
+    batch_size: int
+    threads: int
+
+    def to_json(self) -> dict[str, object]:
+        """Return the JSON object that stands in the manifest."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any], where: str) -> EncoderRecord:
+        """Read the manifest's JSON object; raises FormatError."""
+        try:
+            shape = dict(cast("Mapping[str, Any]", given["preprocess"]))
+            for key in ("size", "mean", "std"):
+                shape[key] = tuple(shape[key])
+            return cls(**{**given, "preprocess": Preprocess(**shape)})
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(where, expected="an encoder record", found=str(error), do=_DO) from error

@@ -1,0 +1,123 @@
+"""The two kinds of file in a shard: rows as Parquet, vectors as plain `.npy`, each written and read in one place."""
+
+from __future__ import annotations
+
+import ast
+import struct
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from dfndr import storage
+from dfndr.errors import FormatError
+from dfndr.format.schema import Space
+from dfndr.storage import Stored
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+__all__ = ["map_vectors", "read_parquet", "rows_path", "vectors_path", "write_rows", "write_vectors"]
+
+_MAGIC = b"\x93NUMPY"
+_MAX_HEADER = 4096
+_ROW_GROUP = 10_000
+_DO = "Run `dfndr verify` on the dataset, then fetch or build the file again."
+
+
+def rows_path(split: str, index: int, kind: str = "rows") -> str:
+    """Return the path template of a shard's Parquet file."""
+    return f"{kind}/{split}-{index:05d}-{{hash8}}.parquet"
+
+
+def vectors_path(space: Space, split: str, index: int) -> str:
+    """Return the path template of a shard's vectors in one space."""
+    return f"{space.name}/{split}-{index:05d}-{{hash8}}.npy"
+
+
+def write_rows(root: str, path: str, table: pa.Table) -> Stored:
+    """Write a table as Parquet (zstd, row groups of 10,000 rows, so that readers can skip)."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def write(file: BinaryIO) -> None:
+        with pa.PythonFile(file, mode="w") as sink:
+            pq.write_table(table, sink, compression="zstd", row_group_size=_ROW_GROUP, store_schema=True)
+
+    return storage.put(root, path, write)
+
+
+def write_vectors(root: str, path: str, space: Space, blocks: Sequence[npt.NDArray[np.floating[Any]]]) -> Stored:
+    """Write blocks of shape (rows, per_row, dim), one below the other, as one `.npy` of the space's storage type."""
+    import numpy as np
+
+    rows = sum(len(block) for block in blocks)
+    kind = np.dtype(space.dtype).newbyteorder("<")
+
+    def write(file: BinaryIO) -> None:
+        header = {"descr": kind.str, "fortran_order": False, "shape": (rows, space.per_row, space.dim)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks:
+            if block.shape[1:] != (space.per_row, space.dim):
+                found = f"a block of shape {block.shape}"
+                expected = f"shape (rows, {space.per_row}, {space.dim})"
+                raise FormatError(path, expected=expected, found=found, do="Report this: a stage broke its promise.")
+            file.write(memoryview(np.ascontiguousarray(block, dtype=kind)).cast("B") if block.size else b"")
+
+    return storage.put(root, path, write)
+
+
+def _read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """Return the header of a `.npy` and where its data starts; never unpickles, never trusts a length."""
+    with open(path, "rb") as file:
+        head = file.read(12)
+        if len(head) < 12 or head[:6] != _MAGIC or head[6] not in (1, 2):
+            raise FormatError(str(path), expected="a .npy file of version 1 or 2", found=repr(head[:8]), do=_DO)
+        length, start = (struct.unpack("<H", head[8:10])[0], 10) if head[6] == 1 else (struct.unpack("<I", head[8:12])[0], 12)
+        if length > _MAX_HEADER:
+            raise FormatError(str(path), expected=f"a header of at most {_MAX_HEADER} bytes", found=f"{length}", do=_DO)
+        file.seek(start)
+        text = file.read(length)
+    try:
+        header = ast.literal_eval(text.decode("latin-1").strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        raise FormatError(str(path), expected="a .npy header", found=repr(text[:60]), do=_DO) from error
+    if not isinstance(header, dict):
+        raise FormatError(str(path), expected="a .npy header", found=repr(header)[:60], do=_DO)
+    return header, start + length
+
+
+def map_vectors(path: str, space: Space, rows: int) -> npt.NDArray[np.floating[Any]]:
+    """Memory-map a local shard's vectors, shape (rows, per_row, dim), read-only.
+
+    The header must say just what the manifest says and the file must be just that long before anything is mapped;
+    raises FormatError otherwise. An object array (which would need pickle) is refused like any other wrong type.
+    """
+    import numpy as np
+
+    header, offset = _read_header(Path(path))
+    kind, shape = np.dtype(space.dtype).newbyteorder("<"), (rows, space.per_row, space.dim)
+    wanted = {"descr": kind.str, "fortran_order": False, "shape": shape}
+    if header != wanted:
+        raise FormatError(path, expected=f"a .npy header {wanted}", found=f"{header}", do=_DO)
+    size, promised = Path(path).stat().st_size, offset + rows * space.per_row * space.dim * kind.itemsize
+    if size != promised:
+        raise FormatError(path, expected=f"{promised} bytes", found=f"{size} bytes", do=_DO)
+    if rows == 0:
+        return np.empty(shape, dtype=kind)
+    return np.memmap(path, dtype=kind, mode="r", offset=offset, shape=shape)
+
+
+def read_parquet(path: str, rows: int, columns: Iterable[str] | None = None) -> pa.Table:
+    """Read a local shard's Parquet; raises FormatError where it is damaged or holds another number of rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            if file.metadata.num_rows != rows:
+                raise FormatError(path, expected=f"{rows} rows", found=f"{file.metadata.num_rows} rows", do=_DO)
+            return file.read(columns=None if columns is None else list(columns))
+    except (pa.ArrowException, OSError) as error:
+        raise FormatError(path, expected="a whole Parquet file", found=str(error).splitlines()[0], do=_DO) from error

@@ -1,0 +1,256 @@
+"""Reading and writing by path, local or remote (anything fsspec knows), and the only place that writes files.
+
+`put` writes a temporary sibling, syncs it and renames it, so a file is either whole or absent; a `{hash8}` in the
+name becomes the first eight hex digits of the content's sha256. A remote object store's put is atomic by itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, BinaryIO, cast
+
+from dfndr.errors import StorageError, UsageError
+
+__all__ = [
+    "Stored",
+    "exists",
+    "expand",
+    "is_remote",
+    "join",
+    "list_files",
+    "open_read",
+    "put",
+    "read_bytes",
+    "remove",
+    "sha256_of",
+    "size_of",
+    "sweep_temporary",
+]
+
+TEMPORARY = ".tmp-"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file that `put` wrote: its path relative to the root it was put under, its size and its content's sha256."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+def is_remote(path: str) -> bool:
+    """Say whether a path names a file system other than the local one."""
+    return "://" in path and not path.startswith("file://")
+
+
+def join(root: str, *parts: str) -> str:
+    """Join with forward slashes, whatever the file system."""
+    return "/".join([root.rstrip("/"), *(part.strip("/") for part in parts)])
+
+
+def _local(path: str) -> Path:
+    return Path(path.removeprefix("file://"))
+
+
+def _remote(path: str) -> tuple[object, str]:
+    import fsspec
+
+    try:
+        return cast("tuple[object, str]", fsspec.core.url_to_fs(path))
+    except (ImportError, ValueError) as error:
+        raise UsageError(
+            path, expected="a path that fsspec can open", found=str(error), do="Install the file system it names."
+        ) from error
+
+
+@contextmanager
+def _explained(path: str, doing: str) -> Iterator[None]:
+    """Turn an OSError into a StorageError that says what to do."""
+    advice = {
+        errno.ENOSPC: "The disk is full: free some room and run the same command again; it goes on where it stopped.",
+        errno.EDQUOT: "The quota is used up: free some room and run the same command again.",
+        errno.EFBIG: "The file is larger than this account or disk allows: raise the limit and run again.",
+        errno.EACCES: "Check who may read and write there.",
+        errno.EROFS: "The place is read-only: choose another one.",
+        errno.ENOENT: "Check the path.",
+        errno.EISDIR: "A file is needed here, and this is a folder: check the path.",
+        errno.ENOTDIR: "A part of this path is a file, not a folder: check the path.",
+    }
+    try:
+        yield
+    except OSError as error:
+        found = error.strerror or str(error) or type(error).__name__
+        do = advice.get(error.errno or 0, "Check the path and the connection, then run the same command again.")
+        raise StorageError(path, expected=f"to {doing} it", found=found, do=do) from error
+
+
+def exists(path: str) -> bool:
+    """Say whether a file or folder is there."""
+    if is_remote(path):
+        fs, inner = _remote(path)
+        return bool(fs.exists(inner))  # type: ignore[attr-defined]
+    return _local(path).exists()
+
+
+def size_of(path: str) -> int:
+    """Return a file's size in bytes."""
+    with _explained(path, "measure"):
+        if is_remote(path):
+            fs, inner = _remote(path)
+            return int(fs.size(inner))  # type: ignore[attr-defined]
+        return _local(path).stat().st_size
+
+
+def open_read(path: str) -> BinaryIO:
+    """Open a file for reading bytes; the caller closes it."""
+    with _explained(path, "read"):
+        if is_remote(path):
+            fs, inner = _remote(path)
+            return cast(BinaryIO, fs.open(inner, "rb"))  # type: ignore[attr-defined]
+        return open(_local(path), "rb")
+
+
+def read_bytes(path: str) -> bytes:
+    """Return a whole file."""
+    with open_read(path) as file, _explained(path, "read"):
+        return file.read()
+
+
+def sha256_of(path: str) -> str:
+    """Return the sha256 of a file's content as 64 hex digits, read in pieces."""
+    with open_read(path) as file, _explained(path, "read"):
+        if not is_remote(path):
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while piece := file.read(1 << 22):
+            digest.update(piece)
+        return digest.hexdigest()
+
+
+def list_files(folder: str) -> list[str]:
+    """Return the paths of all files below a folder, relative to it, sorted; none where the folder is absent."""
+    if is_remote(folder):
+        fs, inner = _remote(folder)
+        prefix = inner.rstrip("/") + "/"
+        found = fs.find(inner) if fs.exists(inner) else []  # type: ignore[attr-defined]
+        return sorted(str(path)[len(prefix) :] for path in found)
+    root = _local(folder)
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+
+
+def expand(pattern: str) -> list[str]:
+    """Return the sorted paths that a brace and glob pattern stands for; a pattern that matches nothing gives none.
+
+    Braces follow the shell: `{000..009}` counts with leading zeros, `{a,b}` lists.
+    """
+    paths: list[str] = []
+    for single in _braces(pattern):
+        if not any(mark in single for mark in "*?["):
+            paths += [single] if exists(single) else []
+        elif is_remote(single):
+            fs, inner = _remote(single)
+            paths += sorted(str(fs.unstrip_protocol(found)) for found in fs.glob(inner))  # type: ignore[attr-defined]
+        else:
+            import glob
+
+            paths += sorted(glob.glob(str(_local(single)), recursive=True))
+    return list(dict.fromkeys(paths))
+
+
+def _braces(pattern: str) -> Iterator[str]:
+    start = pattern.find("{")
+    end = pattern.find("}", start)
+    if start < 0 or end < 0:
+        yield pattern
+        return
+    head, body, tail = pattern[:start], pattern[start + 1 : end], pattern[end + 1 :]
+    first, dots, last = body.partition("..")
+    if dots and first.isdigit() and last.isdigit():
+        choices = [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
+    else:
+        choices = body.split(",")
+    for choice in choices:
+        yield from _braces(head + choice + tail)
+
+
+class _Hashing:
+    """A binary file that counts and hashes what is written to it, front to back."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._digest, self.size_bytes = file, hashlib.sha256(), 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        self._file.write(data)
+        self._digest.update(data)
+        count = memoryview(data).nbytes
+        self.size_bytes += count
+        return count
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+
+def put(root: str, path: str, data: bytes | Callable[[BinaryIO], None]) -> Stored:
+    """Write `root/path` so that it is whole or absent.
+
+    `data` is the content, or a function that writes it front to back to the file it is given (`write` and `flush`
+    alone, no seeking). Raises StorageError, and leaves nothing behind, when the disk is full or may not be written.
+    """
+    target = join(root, path)
+    with _explained(target, "write"):
+        folder = Path(tempfile.gettempdir()) if is_remote(root) else _local(target).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(6)}"
+        try:
+            with open(temporary, "xb") as file:
+                hashing = _Hashing(file)
+                if callable(data):
+                    data(cast(BinaryIO, hashing))
+                else:
+                    hashing.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            digest = hashing.sha256()
+            named = path.replace("{hash8}", digest[:8])
+            if is_remote(root):
+                fs, inner = _remote(join(root, named))
+                fs.makedirs(inner.rsplit("/", 1)[0], exist_ok=True)  # type: ignore[attr-defined]
+                fs.put_file(str(temporary), inner)  # type: ignore[attr-defined]
+            else:
+                os.replace(temporary, _local(join(root, named)))
+        finally:
+            temporary.unlink(missing_ok=True)
+    return Stored(named, hashing.size_bytes, digest)
+
+
+def remove(path: str) -> None:
+    """Delete one file; an absent one is fine."""
+    with _explained(path, "remove"):
+        if is_remote(path):
+            fs, inner = _remote(path)
+            if fs.exists(inner):  # type: ignore[attr-defined]
+                fs.rm_file(inner)  # type: ignore[attr-defined]
+        else:
+            _local(path).unlink(missing_ok=True)
+
+
+def sweep_temporary(folder: str) -> int:
+    """Delete what a killed `put` left below a local folder; return how many files that were."""
+    if is_remote(folder):
+        return 0
+    left = list(_local(folder).rglob(f"{TEMPORARY}*"))
+    for path in left:
+        path.unlink(missing_ok=True)
+    return len(left)
