@@ -16,7 +16,7 @@ from dfndr import storage
 from dfndr.errors import FormatError, UsageError
 from dfndr.format.manifest import Manifest, Shard, read_manifest
 from dfndr.format.schema import SPLITS, Space
-from dfndr.format.shard import map_vectors, read_parquet
+from dfndr.format.shard import map_vectors, parquet_errors, read_parquet
 from dfndr.storage import Stored
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ class Dataset:
         """Return one space; raises UsageError that lists those there are."""
         found = self.spaces.get(name)
         if found is None:
-            there = ", ".join(self.spaces) or "none at all"
-            raise UsageError(f"space {name!r}", expected=f"one of: {there}", found="no such space", do="Name one of them.")
+            expected = f"one of: {', '.join(self.spaces) or 'none at all'}"
+            raise UsageError(f"space {name!r}", expected=expected, found="no such space", do="Name one of them.")
         return found
 
     def local_file(self, stored: Stored) -> Path:
@@ -108,7 +108,11 @@ class Dataset:
         if not local.exists() or local.stat().st_size != stored.size_bytes:
             with storage.open_read(path) as source:
                 storage.put(cache, place, lambda file: _copy(source, file))
-        _check_file(str(local), stored, "hash")
+        try:
+            _check_file(str(local), stored, "hash")
+        except FormatError as error:
+            local.unlink()  # or the cache would keep what the next attempt should fetch again
+            raise FormatError(path, expected=error.expected, found=error.found, do=error.do) from error
         self._checked.add(stored.path)
         return local
 
@@ -135,10 +139,13 @@ class Dataset:
         wanted = self.space(space)
         if rows is None:
             rows = slice(None)
-        index = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows, dtype=np.int64)
-        index = np.where(index < 0, index + len(self), index)
-        if index.ndim != 1 or (index.size and (index.min() < 0 or index.max() >= len(self))):
-            found = f"shape {index.shape}" if index.ndim != 1 else f"a row outside of it in {rows!r:.60}"
+        given = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows)
+        if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+            found = f"an array of {given.dtype}, shape {given.shape}"
+            raise UsageError(f"rows of {space}", expected="a list of row numbers", found=found, do="Check them.")
+        index = np.where(given < 0, given + len(self), given).astype(np.int64)
+        if index.size and (index.min() < 0 or index.max() >= len(self)):
+            found = f"a row outside of it in {rows!r:.60}"
             raise UsageError(f"rows of {space}", expected=f"rows of 0..{len(self) - 1}", found=found, do="Check them.")
         out = np.empty((len(index), wanted.per_row, wanted.dim), dtype=wanted.dtype)
         where = np.searchsorted(self._starts, index, side="right") - 1
@@ -164,14 +171,24 @@ class Dataset:
         schema = self.schema()
         missing = [name for name in columns or () if name not in schema.names]
         if missing:
-            raise UsageError(f"columns {missing}", expected=f"some of {schema.names}", found="no such column", do="Name one of them.")
+            expected = f"some of {schema.names}"
+            raise UsageError(f"columns {missing}", expected=expected, found="no such column", do="Name some of them.")
         if not self.shards:
             empty = schema.empty_table()
             return empty if columns is None else empty.select(list(columns))
         if where is None:
-            return pa.concat_tables(self.tables(columns))
+            with parquet_errors(self.root):
+                return pa.concat_tables(self.tables(columns))
+        try:
+            schema.empty_table().filter(where)
+        except pa.ArrowException as error:
+            expected, do = f"an expression over {schema.names}", "Check its names and types."
+            raise UsageError("where", expected=expected, found=str(error).partition("\n")[0], do=do) from error
         files = [str(self.local_file(shard.files["rows"])) for shard in self.shards]
-        return pads.dataset(files, schema=schema).to_table(columns=None if columns is None else list(columns), filter=where)
+        with parquet_errors(self.root):
+            found = pads.dataset(files, schema=schema)
+            _check_counts(found, self.shards)
+            return found.to_table(columns=None if columns is None else list(columns), filter=where)
 
     def schema(self) -> pa.Schema:
         """Return the schema of the rows; raises FormatError where the dataset holds no shard to take it from."""
@@ -179,13 +196,22 @@ class Dataset:
 
         shards = self.shards or self.manifest.shards
         if not shards:
-            raise FormatError(self.root, expected="at least one shard", found="none", do="Check what the recipe selected.")
-        return pq.read_schema(str(self.local_file(shards[0].files["rows"]))).remove_metadata()
+            raise FormatError(self.root, expected="at least one shard", found="none", do="Check what was selected.")
+        path = str(self.local_file(shards[0].files["rows"]))
+        with parquet_errors(path):
+            return pq.read_schema(path).remove_metadata()
 
 
 def _copy(source: Any, target: Any) -> None:  # noqa: ANN401  two binary files
     while piece := source.read(1 << 22):
         target.write(piece)
+
+
+def _check_counts(found: Any, shards: Sequence[Shard]) -> None:  # noqa: ANN401  a pyarrow FileSystemDataset
+    for fragment, shard in zip(found.get_fragments(), shards, strict=True):
+        rows = fragment.metadata.num_rows
+        if rows != shard.rows:
+            raise FormatError(fragment.path, expected=f"{shard.rows} rows", found=f"{rows} rows", do=_DO)
 
 
 def _check_file(path: str, stored: Stored, check: Check) -> None:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 from dfndr.errors import StorageError, UsageError
 
@@ -102,12 +104,16 @@ def exists(path: str) -> bool:
 
 
 def size_of(path: str) -> int:
-    """Return a file's size in bytes."""
+    """Return a file's size in bytes; raises StorageError for what is no plain file, such as a folder or a pipe."""
     with _explained(path, "measure"):
         if is_remote(path):
             fs, inner = _remote(path)
             return int(fs.size(inner))  # type: ignore[attr-defined]
-        return _local(path).stat().st_size
+        status = _local(path).stat()
+        if not stat.S_ISREG(status.st_mode):
+            kind = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
+            raise OSError(kind, "a folder" if kind == errno.EISDIR else "no plain file")
+        return status.st_size
 
 
 def open_read(path: str) -> BinaryIO:
@@ -129,7 +135,7 @@ def sha256_of(path: str) -> str:
     """Return the sha256 of a file's content as 64 hex digits, read in pieces."""
     with open_read(path) as file, _explained(path, "read"):
         if not is_remote(path):
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
         digest = hashlib.sha256()
         while piece := file.read(1 << 22):
             digest.update(piece)
@@ -182,21 +188,21 @@ def _braces(pattern: str) -> Iterator[str]:
         yield from _braces(head + choice + tail)
 
 
-class _Hashing:
-    """A binary file that counts and hashes what is written to it, front to back."""
+class _Hashing(io.RawIOBase):
+    """A binary file that counts and hashes what is written to it, front to back; closing it closes nothing."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self._digest, self.size_bytes = file, hashlib.sha256(), 0
 
-    def write(self, data: bytes | memoryview) -> int:
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:  # noqa: ANN401  anything with the buffer protocol
         self._file.write(data)
         self._digest.update(data)
         count = memoryview(data).nbytes
         self.size_bytes += count
         return count
-
-    def flush(self) -> None:
-        self._file.flush()
 
     def sha256(self) -> str:
         return self._digest.hexdigest()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
@@ -83,7 +85,7 @@ class Shard:
     @classmethod
     def from_json(cls, given: object, where: str) -> Shard:
         """Read a record; raises FormatError where a field is missing, unsafe, or does not add up."""
-        fields = _object(given, where)
+        fields = _fields(given, cls, where)
         shard = cls(
             index=_count(fields, "index", where),
             split=_one_of(fields, "split", SPLITS, where),
@@ -155,7 +157,8 @@ class Manifest:
         fields = _object(given, where)
         if fields.get("format") != FORMAT:
             found = repr(fields.get("format"))
-            raise FormatError(where, expected=f"format {FORMAT!r}", found=found, do="Use the dfndr version that wrote it.")
+            raise FormatError(where, expected=f"format {FORMAT!r}", found=found, do="Use the dfndr that wrote it.")
+        _fields(given, cls, where, "format", "rows")
         spaces = tuple(
             Space.from_json(_object(value, where), f"{where}, space {number}")
             for number, value in enumerate(_list(fields, "spaces", where))
@@ -199,7 +202,7 @@ class Manifest:
         paths = [stored.path for shard in self.shards for stored in shard.files.values()]
         paths += [stored.path for stored in self.files.values()]
         if len(set(paths)) != len(paths):
-            twice = next(path for path in paths if paths.count(path) > 1)
+            twice = Counter(paths).most_common(1)[0][0]
             raise FormatError(where, expected="each file named once", found=f"{twice} twice", do=_DO)
         for before, after in zip(self.funnel, self.funnel[1:], strict=False):
             if before.rows_out != after.rows_in:
@@ -221,7 +224,8 @@ def read_manifest(root: str) -> Manifest:
     if size > _MAX_BYTES:
         raise FormatError(path, expected=f"at most {_MAX_BYTES} bytes", found=f"{size} bytes", do=_DO)
     try:
-        given = json.loads(storage.read_bytes(path))
+        given = json.loads(storage.read_bytes(path), object_pairs_hook=_named_once)
+        canonical(given)  # refuses what JSON cannot say and a digest cannot be made over: NaN, lone surrogates
     except (ValueError, RecursionError) as error:
         raise FormatError(path, expected="JSON in UTF-8", found=str(error), do=_DO) from error
     return Manifest.from_json(given, path)
@@ -235,23 +239,30 @@ def write_manifest(root: str, manifest: Manifest) -> Stored:
     return storage.put(root, MANIFEST, text.encode())
 
 
+def _named_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object that holds one name twice")
+    return found
+
+
 def _stored_json(stored: Stored) -> dict[str, object]:
     return {"path": stored.path, "size_bytes": stored.size_bytes, "sha256": stored.sha256}
 
 
 def _stored(given: object, where: str) -> Stored:
-    fields = _object(given, where)
+    fields = _fields(given, Stored, where)
     path, digest = _typed(fields, "path", str, where), _typed(fields, "sha256", str, where)
     if len(path) > 512 or not _SAFE_PATH.fullmatch(path):
         expected = "a relative path inside the dataset, without '..'"
-        raise FormatError(where, expected=expected, found=repr(path), do="Do not open this dataset: it is hostile or damaged.")
+        raise FormatError(where, expected=expected, found=repr(path), do="Do not use it: it is hostile or damaged.")
     if not _SHA256.fullmatch(digest):
         raise FormatError(where, expected="a sha256 of 64 hex digits", found=repr(digest), do=_DO)
     return Stored(path, _count(fields, "size_bytes", where), digest)
 
 
 def _step(given: object, where: str) -> Step:
-    fields = _object(given, f"{where}, funnel")
+    fields = _fields(given, Step, f"{where}, funnel")
     name = _typed(fields, "name", str, where)
     where = f"{where}, funnel step {name!r}"
     step = Step(
@@ -269,12 +280,15 @@ def _adds_up(where: str, rows_in: int, rows: int, dropped: Mapping[str, int], fa
     accounted = rows + sum(dropped.values()) + sum(failed.values())
     if rows_in != accounted:
         found = f"{rows} kept + {sum(dropped.values())} dropped + {sum(failed.values())} failed = {accounted}"
-        raise FormatError(where, expected=f"{rows_in} rows accounted for", found=found, do="Rows were lost: build again.")
+        raise FormatError(where, expected=f"{rows_in} rows accounted for", found=found, do="Rows were lost.")
 
 
 def _encoders(fields: Mapping[str, Any], key: str, where: str) -> dict[str, EncoderRecord]:
     given = _object(fields.get(key), f"{where}, {key}")
-    return {name: EncoderRecord.from_json(_object(value, where), f"{where}, {key} {name!r}") for name, value in given.items()}
+    return {
+        name: EncoderRecord.from_json(_object(value, where), f"{where}, {key} {name!r}")
+        for name, value in given.items()
+    }
 
 
 def _name(fields: Mapping[str, Any], where: str) -> str:
@@ -290,6 +304,14 @@ def _reasons(fields: Mapping[str, Any], key: str, allowed: Mapping[str, str], wh
     if unknown:
         raise FormatError(where, expected=f"reasons from the closed list for {key}", found=f"{sorted(unknown)}", do=_DO)
     return {reason: _count(given, reason, where) for reason in given}
+
+
+def _fields(given: object, kind: type[Stored | Step | Shard | Manifest], where: str, *more: str) -> Mapping[str, Any]:
+    found = _object(given, where)
+    unknown = set(found) - {field.name for field in dataclasses.fields(kind)} - set(more)
+    if unknown:
+        raise FormatError(where, expected="no field that the format does not have", found=f"{sorted(unknown)}", do=_DO)
+    return found
 
 
 def _object(given: object, where: str) -> Mapping[str, Any]:

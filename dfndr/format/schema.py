@@ -74,7 +74,7 @@ class Space:
         fields = {key: given[key] for key in given if key != "name"}
         wrong = set(fields) ^ {"modality", "encoder", "dim", "per_row", "dtype", "unit_norm"}
         if wrong:
-            raise FormatError(where, expected="the six fields of a space", found=f"a difference in {sorted(wrong)}", do=_DO)
+            raise FormatError(where, expected="the six fields of a space", found=f"other ones: {sorted(wrong)}", do=_DO)
         ok = (
             fields["modality"] in get_args(Modality)
             and isinstance(fields["encoder"], str)
@@ -137,6 +137,21 @@ class EncoderRecord:
             shape = dict(cast("Mapping[str, Any]", given["preprocess"]))
             for key in ("size", "mean", "std"):
                 shape[key] = tuple(shape[key])
-            return cls(**{**given, "preprocess": Preprocess(**shape)})
+            record = cls(**{**given, "preprocess": Preprocess(**shape)})
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(where, expected="an encoder record", found=str(error), do=_DO) from error
+        wrong = _of_wrong_kind({**asdict(record), **asdict(record.preprocess)})
+        if wrong:
+            raise FormatError(where, expected="an encoder record", found=f"a wrong type in {wrong}", do=_DO)
+        return record
+
+
+def _of_wrong_kind(fields: Mapping[str, Any]) -> list[str]:
+    texts = ("name", "model", "pretrained", "weights_sha256", "precision", "license", "interpolation", "resize_mode")
+    right = {
+        **{key: type(fields[key]) is str for key in texts},
+        **{key: type(fields[key]) is int for key in ("dim", "context_length", "batch_size", "threads")},
+        **{key: all(type(number) in (int, float) for number in fields[key]) for key in ("size", "mean", "std")},
+        "logit_scale": type(fields["logit_scale"]) in (int, float),
+    }
+    return [key for key, fine in right.items() if not fine]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-__all__ = ["map_vectors", "read_parquet", "rows_path", "vectors_path", "write_rows", "write_vectors"]
+__all__ = ["map_vectors", "parquet_errors", "read_parquet", "rows_path", "vectors_path", "write_rows", "write_vectors"]
 
 _MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 4096
@@ -42,7 +42,7 @@ def write_rows(root: str, path: str, table: pa.Table) -> Stored:
     import pyarrow.parquet as pq
 
     def write(file: BinaryIO) -> None:
-        with pa.PythonFile(file, mode="w") as sink:
+        with pa.PythonFile(file, mode="w") as sink:  # type: ignore[arg-type]
             pq.write_table(table, sink, compression="zstd", row_group_size=_ROW_GROUP, store_schema=True)
 
     return storage.put(root, path, write)
@@ -63,29 +63,28 @@ def write_vectors(root: str, path: str, space: Space, blocks: Sequence[npt.NDArr
                 found = f"a block of shape {block.shape}"
                 expected = f"shape (rows, {space.per_row}, {space.dim})"
                 raise FormatError(path, expected=expected, found=found, do="Report this: a stage broke its promise.")
-            file.write(memoryview(np.ascontiguousarray(block, dtype=kind)).cast("B") if block.size else b"")
+            if block.size:
+                file.write(np.ascontiguousarray(block, dtype=kind).data.cast("B"))
 
     return storage.put(root, path, write)
 
 
-def _read_header(path: Path) -> tuple[dict[str, Any], int]:
-    """Return the header of a `.npy` and where its data starts; never unpickles, never trusts a length."""
+def _read_header(path: Path) -> tuple[object, str, int]:
+    """Return what a `.npy` header says, its text, and where its data starts; never unpickles, never trusts a length."""
     with open(path, "rb") as file:
         head = file.read(12)
         if len(head) < 12 or head[:6] != _MAGIC or head[6] not in (1, 2):
             raise FormatError(str(path), expected="a .npy file of version 1 or 2", found=repr(head[:8]), do=_DO)
-        length, start = (struct.unpack("<H", head[8:10])[0], 10) if head[6] == 1 else (struct.unpack("<I", head[8:12])[0], 12)
+        start = 10 if head[6] == 1 else 12
+        length = int.from_bytes(head[8:start], "little")
         if length > _MAX_HEADER:
             raise FormatError(str(path), expected=f"a header of at most {_MAX_HEADER} bytes", found=f"{length}", do=_DO)
         file.seek(start)
-        text = file.read(length)
+        text = file.read(length).decode("latin-1").strip()
     try:
-        header = ast.literal_eval(text.decode("latin-1").strip())
-    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        return ast.literal_eval(text), text, start + length
+    except (TypeError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
         raise FormatError(str(path), expected="a .npy header", found=repr(text[:60]), do=_DO) from error
-    if not isinstance(header, dict):
-        raise FormatError(str(path), expected="a .npy header", found=repr(header)[:60], do=_DO)
-    return header, start + length
 
 
 def map_vectors(path: str, space: Space, rows: int) -> npt.NDArray[np.floating[Any]]:
@@ -96,11 +95,11 @@ def map_vectors(path: str, space: Space, rows: int) -> npt.NDArray[np.floating[A
     """
     import numpy as np
 
-    header, offset = _read_header(Path(path))
+    header, text, offset = _read_header(Path(path))
     kind, shape = np.dtype(space.dtype).newbyteorder("<"), (rows, space.per_row, space.dim)
     wanted = {"descr": kind.str, "fortran_order": False, "shape": shape}
     if header != wanted:
-        raise FormatError(path, expected=f"a .npy header {wanted}", found=f"{header}", do=_DO)
+        raise FormatError(path, expected=f"a .npy header {wanted}", found=f"{text[:200]!r}", do=_DO)
     size, promised = Path(path).stat().st_size, offset + rows * space.per_row * space.dim * kind.itemsize
     if size != promised:
         raise FormatError(path, expected=f"{promised} bytes", found=f"{size} bytes", do=_DO)
@@ -111,13 +110,21 @@ def map_vectors(path: str, space: Space, rows: int) -> npt.NDArray[np.floating[A
 
 def read_parquet(path: str, rows: int, columns: Iterable[str] | None = None) -> pa.Table:
     """Read a local shard's Parquet; raises FormatError where it is damaged or holds another number of rows."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
+    with parquet_errors(path), pq.ParquetFile(path) as file:
+        if file.metadata.num_rows != rows:
+            raise FormatError(path, expected=f"{rows} rows", found=f"{file.metadata.num_rows} rows", do=_DO)
+        return file.read(columns=None if columns is None else list(columns))
+
+
+@contextmanager
+def parquet_errors(path: str) -> Iterator[None]:
+    """Turn what Arrow raises over a damaged file into a FormatError."""
+    import pyarrow as pa
+
     try:
-        with pq.ParquetFile(path) as file:
-            if file.metadata.num_rows != rows:
-                raise FormatError(path, expected=f"{rows} rows", found=f"{file.metadata.num_rows} rows", do=_DO)
-            return file.read(columns=None if columns is None else list(columns))
+        yield
     except (pa.ArrowException, OSError) as error:
-        raise FormatError(path, expected="a whole Parquet file", found=str(error).splitlines()[0], do=_DO) from error
+        found = str(error).partition("\n")[0]
+        raise FormatError(path, expected="a whole Parquet file", found=found, do=_DO) from error
