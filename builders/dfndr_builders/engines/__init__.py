@@ -1,0 +1,1 @@
+"""Engines: each maps a job over units somewhere, and knows nothing else."""

@@ -1,0 +1,292 @@
+"""The recipe: pool + stages + seed + output shape, in TOML, validated strictly; its digest names the build.
+
+What changes bytes is in here; what does not (device, workers, retries) is a flag. An unknown key is an error that
+names the nearest known one. `docs/recipes.md` shows every key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dfndr.encoder import EncoderSpec
+from dfndr.errors import MissingExtra, RecipeError
+from dfndr.format.manifest import canonical
+from dfndr.format.schema import NAME
+from dfndr_builders.select import Rule
+
+try:
+    from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+except ImportError as error:
+    raise MissingExtra.of("pydantic", "build") from error
+
+__all__ = ["Caption", "Dfn", "Embed", "Output", "PoolRecipe", "Recipe", "Score", "Select", "read_recipe"]
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Fraction01 = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+TRAINED = "recipe:dfn"
+"""The `pretrained` of a model that the recipe itself trains, in its [dfn] section."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _Pool(_Strict):
+    source: str | None = None
+    license: str | None = None
+    keep: list[str] = []
+    swap_texts: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
+class _Files(_Pool):
+    path: str | list[str]
+    uid: str | None = None
+
+
+class WebDataset(_Files):
+    """Tars whose members are grouped by key."""
+
+    kind: Literal["webdataset"]
+    image: str = "jpg;jpeg;png;webp;gif"
+    text: str = "txt"
+    every_text: bool = False
+
+
+class Folder(_Files):
+    """A folder tree of images with .txt or .json beside them."""
+
+    kind: Literal["folder"]
+    text: str = "txt"
+
+
+class Parquet(_Files):
+    """Parquet files that hold the images' bytes."""
+
+    kind: Literal["parquet"]
+    image: str = "image"
+    text: str = "text"
+
+
+class Hf(_Pool):
+    """Anything that Hugging Face `datasets` loads."""
+
+    kind: Literal["hf"]
+    name: str
+    split: str = "train"
+    image: str = "image"
+    text: str = "text"
+    uid: str | None = None
+
+
+class Glyphs(_Pool):
+    """The built-in pool: characters and their names."""
+
+    kind: Literal["glyphs"]
+    size: Annotated[int, Field(ge=8, le=512)] = 32
+    count: Positive | None = None
+    take: Annotated[tuple[Fraction01, Fraction01], Field(strict=False)] = (0.0, 1.0)
+
+
+PoolRecipe = Annotated[WebDataset | Folder | Parquet | Hf | Glyphs, Field(discriminator="kind")]
+
+
+class _Model(_Strict):
+    model: str = ""
+    pretrained: str
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    license: str = "unknown"
+
+    def spec(self, name: str, compute: Compute, device: str, pretrained: str) -> EncoderSpec:
+        """Return how to open the model; `pretrained` is the resolved form of what the recipe says."""
+        model = self.model or pretrained.split(":")[0]
+        shape = {"batch_size": compute.batch_size, "threads": compute.threads}
+        return EncoderSpec(name, model, pretrained, self.precision, license=self.license, device=device, **shape)
+
+
+class Score(_Model):
+    """A column of scores."""
+
+    name: Name
+    kind: Literal["clip"] = "clip"
+
+
+class Select(_Strict):
+    """Which scored rows are kept."""
+
+    by: str
+    top_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    threshold: float | None = None
+    count: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Select:
+        if sum(rule is not None for rule in (self.top_fraction, self.threshold, self.count)) != 1:
+            raise ValueError("exactly one of top_fraction, threshold and count is needed")
+        return self
+
+
+class Caption(_Strict):
+    """Synthetic captions; `bank` is a text file of one caption a line, or a pool whose texts are the bank."""
+
+    kind: Literal["retrieval"]
+    bank: str | PoolRecipe
+    per_image: Positive = 2
+    scorer: str | None = None
+
+
+class Embed(_Model):
+    """Vectors of one encoder."""
+
+    encoder: Name
+    of: list[Literal["image", "text", "caption"]] = ["image", "text"]
+    dtype: Literal["float16", "float32"] = "float16"
+
+
+class Output(_Strict):
+    """The shape of what comes out."""
+
+    rows_per_shard: Positive = 10_000
+    thumbnail: Annotated[int, Field(ge=0, le=1024)] = 96
+    validation: Share = 0.01
+
+
+class Compute(_Strict):
+    """What fixes the last bits: one batch shape and one number of threads for every encoder."""
+
+    batch_size: Positive = 64
+    threads: Positive = 2
+
+
+class Dfn(_Strict):
+    """A filter that the recipe trains itself, with open_clip's trainer, on its own pools."""
+
+    pool: Annotated[list[PoolRecipe], Field(min_length=1)]
+    model: str | dict[str, Any]
+    pretrained: str | None = None
+    epochs: Positive
+    batch_size: Positive
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)] = 0.2
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    beta2: Annotated[float, Field(gt=0, lt=1)] = 0.98
+    workers: Annotated[int, Field(ge=0)] = 1
+    license: str = "unknown"
+
+
+class Recipe(_Strict):
+    """The whole recipe."""
+
+    name: Name
+    license: str
+    seed: int = 0
+    pool: Annotated[list[PoolRecipe], Field(min_length=1)]
+    dfn: Dfn | None = None
+    score: Annotated[list[Score], Field(min_length=1)]
+    select: Select
+    caption: list[Caption] = []
+    embed: list[Embed] = []
+    output: Output = Output()
+    compute: Compute = Compute()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        scores, encoders = [score.name for score in self.score], [embed.encoder for embed in self.embed]
+        for kind, names in (("score", scores), ("encoder", encoders)):
+            if len(set(names)) != len(names):
+                raise ValueError(f"every {kind} needs a name of its own, and {names} has one twice")
+        if self.select.by not in scores:
+            raise ValueError(f"[select] by = {self.select.by!r}, but the scores are {scores}")
+        if len(self.caption) > 1:
+            raise ValueError("one [[caption]] section is read so far, and there are more")
+        for caption in self.caption:
+            if caption.scorer is not None and caption.scorer not in scores:
+                raise ValueError(f"[[caption]] scorer = {caption.scorer!r}, but the scores are {scores}")
+        if not self.caption and any("caption" in embed.of for embed in self.embed):
+            raise ValueError('an [[embed]] asks for "caption", and there is no [[caption]] section')
+        models: list[_Model] = [*self.score, *self.embed]
+        if self.dfn is None and any(model.pretrained == TRAINED for model in models):
+            raise ValueError(f"pretrained = {TRAINED!r} needs a [dfn] section")
+        return self
+
+    def rule(self) -> Rule:
+        """Return the selection's rule."""
+        chosen = self.select
+        return Rule(chosen.by, chosen.top_fraction, chosen.threshold, chosen.count, self.output.validation)
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of all that the recipe says, defaults included, comments and order of keys left out."""
+        return hashlib.sha256(canonical(self.model_dump(mode="json"))).hexdigest()
+
+
+def read_recipe(path: str | os.PathLike[str]) -> tuple[Recipe, str]:
+    """Return the recipe at a local path and its text; raises RecipeError that says where and what to do."""
+    where = Path(path)
+    try:
+        text = where.read_bytes().decode("utf-8")
+        given = tomllib.loads(text)
+    except OSError as error:
+        found = error.strerror or str(error)
+        raise RecipeError(str(path), expected="a recipe file (TOML)", found=found, do="Check the path.") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise RecipeError(str(path), expected="TOML in UTF-8", found=str(error), do="Mend that line.") from error
+    try:
+        return Recipe.model_validate(given), text
+    except ValidationError as error:
+        raise _explain(where.name, error) from error
+
+
+def resolve(path: str, folder: Path) -> str:
+    """Return a path of the recipe as an absolute one: variables and ~ expanded, relative to the recipe's folder."""
+    expanded = os.path.expandvars(os.path.expanduser(path))  # noqa: PTH111
+    unset = re.search(r"\$(\w+)", expanded)
+    if unset:
+        do = f"Set it: {unset.group(1)}=/some/folder dfndr build ..."
+        raise RecipeError(path, expected=f"the environment variable {unset.group(1)}", found="it is not set", do=do)
+    return expanded if "://" in expanded or os.path.isabs(expanded) else os.path.normpath(folder / expanded)  # noqa: PTH117
+
+
+def _explain(name: str, error: ValidationError) -> RecipeError:
+    """Turn the first of pydantic's complaints into one of ours."""
+    first = error.errors(include_url=False)[0]
+    parts = [part for part in first["loc"] if not (isinstance(part, str) and part in _TAGS)]
+    where = name + ", " + _dotted(parts) if parts else name
+    more = len(error.errors()) - 1
+    after = f" ({more} more to mend after it.)" if more else ""
+    if first["type"] == "extra_forbidden":
+        known = _fields_near(first["loc"])
+        near = difflib.get_close_matches(str(parts[-1]), known, n=1, cutoff=0.5)
+        do = f"Did you mean {near[0]!r}?" if near else f"Known keys here: {', '.join(known)}."
+        return RecipeError(where, expected="a known key", found=repr(parts[-1]), do=do + after)
+    if first["type"] == "missing":
+        return RecipeError(where, expected="this key", found="nothing", do="Add it." + after)
+    message = first["msg"].removeprefix("Value error, ")
+    found = repr(first["input"])[:80] if not isinstance(first["input"], dict) else "this section"
+    return RecipeError(where, expected=message[0].lower() + message[1:], found=found, do="See docs/recipes.md." + after)
+
+
+_TAGS = {"webdataset", "folder", "parquet", "hf", "glyphs", "str"}
+
+
+def _dotted(parts: list[str | int]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
+
+
+def _fields_near(loc: tuple[str | int, ...]) -> list[str]:
+    """Return the keys that are known where an unknown one was found, by walking the models along its place."""
+    sections: dict[str, type[BaseModel]] = {
+        "dfn": Dfn, "score": Score, "select": Select, "caption": Caption, "embed": Embed, "output": Output,
+        "compute": Compute, "webdataset": WebDataset, "folder": Folder, "parquet": Parquet, "hf": Hf, "glyphs": Glyphs,
+    }  # fmt: skip
+    model: type[BaseModel] = Recipe
+    for part in loc[:-1]:
+        model = sections.get(str(part), model)
+    return list(model.model_fields)

@@ -1,0 +1,1 @@
+"""Scorers: stages that add one float32 column, higher for a better pair."""

@@ -1,0 +1,52 @@
+"""The data filtering network as a score: cosine between a CLIP model's image and text features (arXiv 2309.17425)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from dfndr.encoder import EncoderSpec, open_encoder
+from dfndr_builders.stage import Step, good_rows, mark_problems, require
+
+__all__ = ["ClipScore"]
+
+
+@dataclass(frozen=True)
+class ClipScore:
+    """Add column `name`: the cosine in [-1, 1], float32; the model's own preprocessing and tokenizer are used.
+
+    A row whose picture cannot be decoded, or whose score is not finite, gets that reason and a null score.
+    """
+
+    name: str
+    encoder: EncoderSpec
+
+    def schema(self, given: pa.Schema) -> pa.Schema:
+        """Return the given schema with the score's column."""
+        require(f"score {self.name!r}", given, {"image": pa.large_binary(), "text": pa.string()})
+        return given.append(pa.field(self.name, pa.float32()))
+
+    def open(self) -> Step:
+        """Load the model."""
+        encoder = open_encoder(self.encoder)
+
+        def step(table: pa.Table) -> pa.Table:
+            rows = good_rows(table)
+            images = encoder.encode_images([table["image"][row].as_py() for row in rows])
+            texts = encoder.encode_texts([table["text"][row].as_py() for row in rows])
+            cosines = np.einsum("nd,nd->n", images.vectors, texts.vectors, dtype=np.float64).astype(np.float32)
+            scores: list[float | None] = [None] * len(table)
+            problems: dict[int, tuple[str, str]] = {}
+            for place, row in enumerate(rows):
+                bad = images.problems.get(place) or texts.problems.get(place)
+                if bad is not None:
+                    reason = "score_not_finite" if bad[0] == "vector_not_finite" else bad[0]
+                    problems[row] = (reason, bad[1])
+                else:
+                    scores[row] = float(cosines[place])
+            field = self.schema(table.schema).field(self.name)
+            return mark_problems(table.append_column(field, pa.array(scores, field.type)), problems)
+
+        return step

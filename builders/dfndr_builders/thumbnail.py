@@ -1,0 +1,41 @@
+"""A small copy of the picture in each row, in the form that the Hub's viewer shows (its Image feature)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from dfndr.images import BadImage, decode, thumbnail
+from dfndr_builders.stage import Step, good_rows, mark_problems, require
+
+__all__ = ["THUMBNAIL", "Thumbnail"]
+
+THUMBNAIL = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """Add `thumbnail`: the picture with its longest side shrunk to `longest` pixels, never enlarged."""
+
+    longest: int
+
+    def schema(self, given: pa.Schema) -> pa.Schema:
+        """Return the given schema with the thumbnail's column."""
+        require("thumbnail", given, {"image": pa.large_binary()})
+        return given.append(pa.field("thumbnail", THUMBNAIL))
+
+    def open(self) -> Step:
+        """Nothing to load."""
+        return self._step
+
+    def _step(self, table: pa.Table) -> pa.Table:
+        small: list[dict[str, object] | None] = [None] * len(table)
+        problems: dict[int, tuple[str, str]] = {}
+        for row in good_rows(table):
+            try:
+                small[row] = {"bytes": thumbnail(decode(table["image"][row].as_py()), self.longest), "path": None}
+            except BadImage as bad:
+                problems[row] = (bad.reason, bad.detail)
+        table = table.append_column(pa.field("thumbnail", THUMBNAIL), pa.array(small, THUMBNAIL))
+        return mark_problems(table, problems)

@@ -1,0 +1,159 @@
+"""The unit of work: a Job opens into a function Unit -> Shard, and whoever runs it, the bytes are the same.
+
+`todo` = planned - recorded: a unit is done when its record is there and the files it names have their sizes. The
+record is written after the files, so a killed run loses at most the units it was in the middle of.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dfndr import storage
+from dfndr.encoder import EncoderSpec, open_encoder
+from dfndr.errors import DataError, FormatError
+from dfndr.format.manifest import Shard
+from dfndr.format.schema import Space
+from dfndr.format.shard import rows_path, vectors_path, write_rows, write_vectors
+from dfndr.storage import Stored
+from dfndr_builders.embed import vectors_of
+from dfndr_builders.stage import Stage
+
+__all__ = ["Job", "Source", "Unit", "recorded", "records_folder"]
+
+_BATCH_ROWS = 256
+_PROBLEM_COLUMNS = ("uid", "key", "problem", "detail")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One shard's worth of work: what its source understands by [start, stop), and where the result goes."""
+
+    index: int
+    split: str
+    start: int
+    stop: int
+
+
+class Source(Protocol):
+    """Where a job's rows come from; a frozen value that can travel to a worker."""
+
+    def schema(self) -> pa.Schema:
+        """Return the schema of the tables that `read` yields."""
+
+    def read(self, unit: Unit) -> Iterator[pa.Table]:
+        """Yield a unit's rows, streaming, always the same and in the same order."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Read -> stages -> commit. `phase` is the digest of all that its bytes depend on; records live under it."""
+
+    root: str
+    phase: str
+    source: Source
+    stage: Stage
+    spaces: tuple[Space, ...] = ()
+    encoders: tuple[EncoderSpec, ...] = ()
+
+    def schema(self) -> pa.Schema:
+        """Return the schema of the rows that are stored."""
+        out = self.stage.schema(self.source.schema())
+        hidden = {"image", "problem", "detail", *(space.name for space in self.spaces)}
+        return pa.schema([field for field in out if field.name not in hidden])
+
+    def open(self) -> Callable[[Unit], Shard]:
+        """Load what is heavy, once per worker, and return the function that does one unit."""
+        step, kept = self.stage.open(), self.schema()
+
+        def run(unit: Unit) -> Shard:
+            rows_in = 0
+            tables: list[pa.Table] = [kept.empty_table()]
+            problems: list[pa.Table] = []
+            blocks: dict[Space, list[npt.NDArray[np.floating[Any]]]] = {space: [] for space in self.spaces}
+            for given in _rebatched(self.source.read(unit)):
+                done = step(given)
+                if done["uid"] != given["uid"]:
+                    do = "Report this: a stage broke the second law."
+                    raise DataError(f"unit {unit.index}", expected="every row, in order", found="other rows", do=do)
+                rows_in += len(given)
+                is_bad = pc.is_valid(done["problem"])
+                problems.append(done.filter(is_bad).select(_PROBLEM_COLUMNS))
+                good = done.filter(pc.invert(is_bad))
+                tables.append(good.select(kept.names).cast(kept))
+                for space, found in blocks.items():
+                    found.append(vectors_of(good, space))
+            return self._commit(unit, rows_in, pa.concat_tables(tables), pa.concat_tables(problems) if problems else None, blocks)
+
+        return run
+
+    def _commit(
+        self,
+        unit: Unit,
+        rows_in: int,
+        rows: pa.Table,
+        problems: pa.Table | None,
+        blocks: dict[Space, list[npt.NDArray[np.floating[Any]]]],
+    ) -> Shard:
+        files: dict[str, Stored] = {"rows": write_rows(self.root, rows_path(unit.split, unit.index), rows)}
+        for space, found in blocks.items():
+            files[space.name] = write_vectors(self.root, vectors_path(space, unit.split, unit.index), space, found)
+        failed: dict[str, int] = {}
+        if problems is not None and len(problems):
+            problems = problems.rename_columns(["uid", "key", "reason", "detail"])
+            files["problems"] = write_rows(self.root, rows_path(unit.split, unit.index, "problems"), problems)
+            counts = problems["reason"].value_counts().to_pylist()
+            failed = dict(sorted((entry["values"], entry["counts"]) for entry in counts))
+        notes = {f"{spec.name} {key}": note for spec in self.encoders for key, note in open_encoder(spec).notes.items()}
+        shard = Shard(unit.index, unit.split, rows_in, len(rows), files, failed=failed, notes=notes)
+        text = json.dumps(shard.to_json(), indent=1, sort_keys=True) + "\n"
+        storage.put(records_folder(self.root, self.phase), f"{unit.index:05d}.json", text.encode())
+        return shard
+
+
+def records_folder(root: str, phase: str) -> str:
+    """Return where a phase's shard records are."""
+    return storage.join(root, "shards", phase[:12])
+
+
+def recorded(root: str, phase: str, units: Sequence[Unit]) -> dict[int, Shard]:
+    """Return the shards that are done: a whole record, and every file it names there with its size."""
+    folder = records_folder(root, phase)
+    names = set(storage.list_files(folder)) if storage.exists(folder) else set()
+    done = {}
+    for unit in units:
+        if f"{unit.index:05d}.json" not in names:
+            continue
+        path = storage.join(folder, f"{unit.index:05d}.json")
+        try:
+            shard = Shard.from_json(json.loads(storage.read_bytes(path)), path)
+        except (ValueError, FormatError):
+            continue  # a damaged record is no record: the unit is done again
+        if all(_is_there(root, stored) for stored in shard.files.values()):
+            done[unit.index] = shard
+    return done
+
+
+def _is_there(root: str, stored: Stored) -> bool:
+    path = storage.join(root, stored.path)
+    return storage.exists(path) and storage.size_of(path) == stored.size_bytes
+
+
+def _rebatched(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Join small tables up to a batch's worth of rows, so that encoders run full."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        if waiting and sum(map(len, waiting)) + len(table) > _BATCH_ROWS:
+            yield pa.concat_tables(waiting)
+            waiting = []
+        if len(table):
+            waiting.append(table)
+    if waiting:
+        yield pa.concat_tables(waiting)

@@ -1,0 +1,286 @@
+"""One open_clip model as an encoder of images and texts: loaded from anywhere, named by what it really was.
+
+A last digit of a model's output can depend on the batch's shape and the number of threads, so an encoder always runs
+at one batch shape (the last batch is padded) with a fixed number of threads; both stand in its record. When the
+device runs out of memory the batch is halved for good, and `notes` says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dfndr.errors import MissingExtra, ModelError
+from dfndr.format.schema import EncoderRecord, Preprocess
+from dfndr.images import BadImage, decode
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+
+__all__ = ["Encoded", "Encoder", "EncoderSpec", "open_encoder", "pick_device", "weights_sha256"]
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """Which model, where its weights come from, and how it is run.
+
+    `pretrained` is a tag of open_clip, `hf-hub:org/name`, `local-dir:/path`, the path of a checkpoint, or `random:SEED`
+    (tests and benchmarks). `model` is a built-in name or the path of a JSON config; `hf-hub:` and `local-dir:` bring
+    their own config. `device` is "auto", "cpu", "cuda" or "mps" and no part of what is recorded.
+    """
+
+    name: str
+    model: str
+    pretrained: str
+    precision: str = "fp32"
+    batch_size: int = 64
+    threads: int = 2
+    license: str = "unknown"
+    device: str = "auto"
+
+    @property
+    def needs_network(self) -> bool:
+        """Say whether the weights may have to be fetched from the internet."""
+        kind = self.pretrained.split(":")[0]
+        return kind == "hf-hub" or not (kind in ("local-dir", "random") or Path(self.pretrained).is_file())
+
+
+@dataclass
+class Encoded:
+    """Vectors of shape (n, dim), float32 and of unit length; rows named in `problems` are zero and not to be used."""
+
+    vectors: npt.NDArray[np.float32]
+    problems: dict[int, tuple[str, str]] = field(default_factory=dict)
+
+
+def pick_device(device: str) -> str:
+    """Turn "auto" into cuda, mps or cpu, whichever is there first."""
+    import torch
+
+    if device != "auto":
+        return device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def weights_sha256(state: dict[str, torch.Tensor]) -> str:
+    """Return the sha256 over the tensors, sorted by name: name, dtype, shape, little-endian bytes of each.
+
+    It does not depend on the file the tensors came in, nor on the device they are on.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+class Encoder:
+    """A loaded model; `encode_images` and `encode_texts` give unit vectors, `record` says what it really is."""
+
+    def __init__(self, spec: EncoderSpec, model: Any, preprocess: Any, tokenizer: Any) -> None:  # noqa: ANN401
+        import torch
+
+        self.device = pick_device(spec.device)
+        self.batch_size = spec.batch_size
+        self.notes: dict[str, str] = {}
+        self._model, self._preprocess, self._tokenizer = model.eval().to(self.device), preprocess, tokenizer
+        self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[spec.precision]
+        self.record = self._make_record(spec)
+        self._threads = spec.threads
+
+    def _make_record(self, spec: EncoderSpec) -> EncoderRecord:
+        import torch
+
+        shape = self._model.visual.preprocess_cfg
+        size = shape["size"]
+        context_length = int(getattr(self._tokenizer, "context_length", None) or self._model.context_length)
+        with torch.inference_mode():
+            tokens = torch.zeros((1, context_length), dtype=torch.long, device=self.device)
+            dim = int(self._model.encode_text(tokens).shape[-1])
+        return EncoderRecord(
+            name=spec.name,
+            model=spec.model,
+            pretrained=spec.pretrained,
+            weights_sha256=weights_sha256(self._model.state_dict()),
+            dim=dim,
+            context_length=context_length,
+            preprocess=Preprocess(
+                size=(size, size) if isinstance(size, int) else (int(size[0]), int(size[1])),
+                mean=tuple(float(value) for value in shape["mean"]),
+                std=tuple(float(value) for value in shape["std"]),
+                interpolation=str(shape["interpolation"]),
+                resize_mode=str(shape["resize_mode"]),
+            ),
+            precision=spec.precision,
+            logit_scale=float(self._model.logit_scale.exp()),
+            license=spec.license,
+            batch_size=spec.batch_size,
+            threads=spec.threads,
+        )
+
+    def encode_images(self, images: Sequence[bytes]) -> Encoded:
+        """Decode, preprocess and encode image files; pictures are made ready in threads while the model runs."""
+
+        def ready(image: bytes) -> torch.Tensor | BadImage:
+            try:
+                return self._preprocess(decode(image))  # type: ignore[no-any-return]
+            except BadImage as problem:
+                return problem
+
+        def chunks() -> Iterator[list[torch.Tensor | BadImage]]:
+            with ThreadPoolExecutor(max(1, self._threads)) as pool:
+                ahead: list[Future[torch.Tensor | BadImage]] = []
+                for start in range(0, len(images), size):
+                    now = ahead or [pool.submit(ready, image) for image in images[start : start + size]]
+                    ahead = [pool.submit(ready, image) for image in images[start + size : start + 2 * size]]
+                    yield [future.result() for future in now]
+
+        size = self.batch_size
+        return self._encode(len(images), chunks(), self._model.encode_image)
+
+    def encode_texts(self, texts: Sequence[str]) -> Encoded:
+        """Tokenize (cut at the context length, as the model's own tokenizer does) and encode."""
+        size = self.batch_size
+        chunks = (list(self._tokenizer(list(texts[start : start + size]))) for start in range(0, len(texts), size))
+        return self._encode(len(texts), chunks, self._model.encode_text)
+
+    def _encode(
+        self, count: int, chunks: Iterable[list[torch.Tensor | BadImage]], forward: Callable[..., Any]
+    ) -> Encoded:
+        import numpy as np
+        import torch
+
+        torch.set_num_threads(max(1, self._threads))
+        done = Encoded(np.zeros((count, self.record.dim), dtype=np.float32))
+        start = 0
+        for chunk in chunks:
+            good = []
+            for place, value in enumerate(chunk, start):
+                if isinstance(value, BadImage):
+                    done.problems[place] = (value.reason, value.detail)
+                else:
+                    good.append(place)
+            if good:
+                done.vectors[good] = self._forward([chunk[place - start] for place in good], forward)
+            start += len(chunk)
+        lengths = np.linalg.norm(done.vectors.astype(np.float64), axis=1)
+        for row in np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0))):
+            done.problems.setdefault(int(row), ("vector_not_finite", f"a vector of length {lengths[row]}"))
+        usable = [row for row in range(count) if row not in done.problems]
+        done.vectors[usable] /= lengths[usable, None].astype(np.float32)
+        done.vectors[list(done.problems)] = 0
+        return done
+
+    def _forward(self, inputs: Sequence[Any], forward: Callable[..., Any]) -> npt.NDArray[np.float32]:
+        """Run rows through the model at the constant batch shape, halving it for good when memory runs out."""
+        import numpy as np
+        import torch
+
+        found = []
+        start = 0
+        while start < len(inputs):
+            rows = torch.stack(list(inputs[start : start + self.batch_size]))
+            padded = torch.zeros((self.batch_size, *rows.shape[1:]), dtype=rows.dtype)
+            padded[: len(rows)] = rows
+            try:
+                with torch.inference_mode():
+                    moved = padded.to(self.device)
+                    moved = moved.to(self._dtype) if moved.is_floating_point() else moved
+                    found.append(forward(moved)[: len(rows)].float().cpu().numpy())
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error) or self.batch_size == 1:
+                    raise
+                self.batch_size = max(1, self.batch_size // 2)
+                self.notes["batch_size"] = f"halved to {self.batch_size}: the device ran out of memory"
+                continue
+            start += len(rows)
+        return np.concatenate(found)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "not enough memory" in text
+
+
+@lru_cache(maxsize=4)
+def open_encoder(spec: EncoderSpec) -> Encoder:
+    """Load a model once per process; raises ModelError where it cannot be loaded or would not be what it says."""
+    try:
+        import open_clip
+    except ImportError as error:
+        raise MissingExtra.of("open_clip", "build") from error
+    where = f"encoder {spec.name!r} ({spec.model}, {spec.pretrained})"
+    try:
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            model, preprocess, tokenizer = _load(open_clip, spec)
+    except Exception as error:
+        # Loading runs code of five libraries, each with errors of its own; the cause is kept and said in one line.
+        raise _load_error(spec, where, error) from error
+    if any("QuickGELU mismatch" in str(warning.message) for warning in heard):
+        do = f"Use the model name that ends in -quickgelu, or drop that ending: {spec.model}."
+        raise ModelError(where, expected="the activation it was trained with", found="another one", do=do)
+    return Encoder(spec, model, preprocess, tokenizer)
+
+
+def _load(open_clip: Any, spec: EncoderSpec) -> tuple[Any, Any, Any]:  # noqa: ANN401
+    import torch
+
+    kind, _, rest = spec.pretrained.partition(":")
+    name, options = spec.model, {"precision": spec.precision, "device": "cpu"}
+    if kind in ("hf-hub", "local-dir"):
+        name = spec.pretrained
+        model, _, preprocess = open_clip.create_model_and_transforms(name, require_pretrained=True, **options)
+    else:
+        if name.endswith(".json"):
+            name = _register_config(open_clip, Path(name))
+        if kind == "random":
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(int(rest))
+                model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained_text=False, **options)
+        else:
+            model, _, preprocess = open_clip.create_model_and_transforms(
+                name, spec.pretrained, require_pretrained=True, weights_only=True, **options
+            )
+    return model, preprocess, open_clip.get_tokenizer(name)
+
+
+def _register_config(open_clip: Any, path: Path) -> str:  # noqa: ANN401
+    """Make a JSON config known to open_clip under a name that no built-in model has."""
+    text = path.read_bytes()
+    json.loads(text)
+    name = f"{path.stem}-{hashlib.sha256(text).hexdigest()[:8]}"
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / f"{name}.json").write_bytes(text)
+        open_clip.add_model_config(Path(folder) / f"{name}.json")
+    return name
+
+
+def _load_error(spec: EncoderSpec, where: str, error: Exception) -> ModelError:
+    found = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    do = "Check the model's name and the path or tag of its weights."
+    if spec.needs_network:
+        do = "These weights come from the network: check the connection, HF_ENDPOINT and HF_HUB_OFFLINE, or name a local-dir:."
+    if os.environ.get("HF_HUB_OFFLINE") == "1" and spec.needs_network:
+        do = "HF_HUB_OFFLINE is set, and these weights are not in the local cache: unset it or name a local-dir:."
+    return ModelError(where, expected="weights that load", found=found, do=do)
+
+
