@@ -9,7 +9,8 @@ from __future__ import annotations
 import colorsys
 import io
 import unicodedata
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -68,12 +69,16 @@ class GlyphsPool:
             do = "Give the lower end, then the upper."
             raise RecipeError("glyphs: take", expected="0 <= low < high <= 1", found=str(self.take), do=do)
         if not 16 <= self.size <= 1024:
-            raise RecipeError("glyphs: size", expected="16 to 1024 pixels", found=str(self.size), do="Choose another size.")
+            raise RecipeError(
+                "glyphs: size", expected="16 to 1024 pixels", found=str(self.size), do="Choose another size."
+            )
         if self.rows_per_shard < 1:
             found = str(self.rows_per_shard)
-            raise RecipeError("glyphs: rows_per_shard", expected="at least 1", found=found, do="Choose a larger one.")
+            do = "Choose a larger one."
+            raise RecipeError("glyphs: rows_per_shard", expected="at least 1", found=found, do=do)
         if set(self.keep) - {"face"}:
-            raise RecipeError("glyphs: keep", expected='at most ["face"]', found=str(list(self.keep)), do="Name no other field.")
+            do = "Name no other field."
+            raise RecipeError("glyphs: keep", expected='at most ["face"]', found=str(list(self.keep)), do=do)
 
     def schema(self) -> pa.Schema:
         """Return POOL_SCHEMA, with `face` where it is kept."""
@@ -92,8 +97,8 @@ class GlyphsPool:
         return tables_of(map(self._sample, pairs), self.schema())
 
     def _pairs(self) -> tuple[_Pair, ...]:
-        low, high = self.take
-        pairs = tuple(pair for pair in _all_pairs() if low <= pair.place < high)
+        low, high = (bisect_left(_all_pairs(), end, key=lambda pair: pair.place) for end in self.take)
+        pairs = _all_pairs()[low:high]
         if self.count is not None and not 0 < self.count <= len(pairs):
             do = "Ask for fewer pairs, or widen `take`."
             raise PoolError("glyphs", expected=f"a count from 1 to {len(pairs)}", found=str(self.count), do=do)
@@ -107,12 +112,20 @@ class GlyphsPool:
         return Sample(pair.key, picture.getvalue(), text, source=self.source, license=self.license, kept=kept)
 
 
-def _faces() -> list[Path]:
+@cache
+def _faces() -> Mapping[str, Path]:
+    """Return the files of the faces by name."""
+    for module, package in {"PIL": "pillow", "fontTools": "matplotlib", "matplotlib": "matplotlib"}.items():
+        if find_spec(module) is None:
+            raise MissingExtra.of(package, "build")
     # Importing matplotlib takes half a second, and only the place of its files is needed.
     found = find_spec("matplotlib")
-    if found is None or found.origin is None:
-        raise MissingExtra.of("matplotlib", "build")
-    return sorted(Path(found.origin).parent.glob("mpl-data/fonts/ttf/DejaVu*.ttf"))
+    folder = Path(found.origin if found and found.origin else "").parent / "mpl-data" / "fonts" / "ttf"
+    faces = {path.stem: path for path in sorted(folder.glob("DejaVu*.ttf"))}
+    if not faces:
+        do = "Install matplotlib from its own wheel."
+        raise PoolError(str(folder), expected="the DejaVu faces that matplotlib ships", found="none", do=do)
+    return faces
 
 
 @cache
@@ -121,39 +134,38 @@ def _all_pairs() -> tuple[_Pair, ...]:
     return tuple(
         sorted(
             (
-                _Pair(hash_fraction(0, "glyphs", face.stem, character), face.stem, character)
-                for face in _faces()
-                for character in _characters(face)
+                _Pair(hash_fraction(0, "glyphs", face, character), face, character)
+                for face, path in _faces().items()
+                for character in _characters(path)
             ),
             key=lambda pair: (pair.place, pair.key),
         )
     )
 
 
-def _characters(face: Path) -> Iterator[str]:
+def _characters(path: Path) -> Iterator[str]:
     """Yield the characters of a face with a name and an outline; marks, blanks and controls (M, Z, C) are left out."""
-    try:
-        from fontTools.ttLib import TTFont
-    except ImportError as error:
-        raise MissingExtra.of("fonttools", "build") from error
-    with TTFont(face, lazy=True) as font:
+    from fontTools.ttLib import TTFont  # type: ignore[import-untyped]
+
+    with TTFont(path, lazy=True) as font:
         glyphs, outlines, numbers = font.getBestCmap(), font["loca"].locations, font.getReverseGlyphMap()
     for code, glyph in glyphs.items():
         character, number = chr(code), numbers[glyph]
-        named = unicodedata.category(character)[0] not in "CMZ" and unicodedata.name(character, "")
+        named = unicodedata.category(character)[0] not in "CMZ" and bool(unicodedata.name(character, ""))
         # A glyph whose outline takes no bytes is blank, such as U+2800 or U+FFFC in these faces.
         if named and outlines[number] < outlines[number + 1]:
             yield character
 
 
 def _draw(pair: _Pair, size: int, seed: int) -> Image.Image:
-    """Draw one glyph, whole, in two colours that can be told apart, filling 0.6 to 0.9 of the picture if it is not tiny."""
+    """Draw one glyph, whole, in two colours; if it is not a tiny one, it fills 0.6 to 0.9 of the picture's side."""
     from PIL import Image, ImageDraw
 
-    random = rng_for(seed, "glyph", pair.face, pair.character).random(9).tolist()
+    random = rng_for(seed, "glyph", pair.face, pair.character).random(8).tolist()
     font = _fitting(pair, round(size * (0.6 + 0.3 * random[0])), largest=size)
     left, top, right, bottom = font.getbbox(pair.character)
-    x, y = (round((size - extent) * (0.25 + 0.5 * at)) for extent, at in ((right - left, random[1]), (bottom - top, random[2])))
+    x = round((size - (right - left)) * (0.25 + 0.5 * random[1]))
+    y = round((size - (bottom - top)) * (0.25 + 0.5 * random[2]))
     ink, paper = _colors(random[3:])
     picture = Image.new("RGB", (size, size), paper)
     ImageDraw.Draw(picture).text((x - left, y - top), pair.character, font=font, fill=ink)
@@ -174,20 +186,19 @@ def _fitting(pair: _Pair, extent: int, *, largest: int) -> ImageFont.FreeTypeFon
 
 @cache
 def _font(face: str, height: int) -> ImageFont.FreeTypeFont:
-    try:
-        from PIL import ImageFont
-    except ImportError as error:
-        raise MissingExtra.of("pillow", "build") from error
-    path = next(path for path in _faces() if path.stem == face)
-    return ImageFont.truetype(str(path), height, layout_engine=ImageFont.Layout.BASIC)
+    from PIL import ImageFont
+
+    return ImageFont.truetype(str(_faces()[face]), height, layout_engine=ImageFont.Layout.BASIC)
 
 
 def _colors(random: Sequence[float]) -> tuple[_Color, _Color]:
     """Return ink and paper: a light and a dark colour of any hue, either way round, of a contrast ratio >= 4.5."""
     light = _rgb(random[0], 0.84 + 0.13 * random[1], 0.8)
     lightness = 0.12 + 0.3 * random[3]
-    while (dark := _rgb(random[2], lightness, 0.75)) and _contrast(light, dark) < _LEAST_CONTRAST:
+    dark = _rgb(random[2], lightness, 0.75)
+    while _contrast(light, dark) < _LEAST_CONTRAST:
         lightness *= 0.85
+        dark = _rgb(random[2], lightness, 0.75)
     return (light, dark) if random[4] < 0.5 else (dark, light)
 
 
