@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 __all__ = ["SILENT", "Progress", "Silent", "Task"]
@@ -15,6 +15,9 @@ class Task(Protocol):
     def advance(self, count: int = 1) -> None:
         """Say that `count` more units are done."""
 
+    def expect(self, total: int) -> None:
+        """Say how many units there will be in all, where that was not known or was an estimate."""
+
     def note(self, text: str) -> None:
         """Show a short text beside the step, such as the present loss."""
 
@@ -22,16 +25,11 @@ class Task(Protocol):
 class Progress(Protocol):
     """Something that shows tasks."""
 
-    def task(self, name: str, total: int | None, unit: str = "rows") -> _TaskContext:
+    def task(self, name: str, total: int | None, unit: str = "rows") -> AbstractContextManager[Task]:
         """Open a task; `total` is None where it is not known."""
 
     def say(self, text: str) -> None:
         """Show one line of plain text."""
-
-
-class _TaskContext(Protocol):
-    def __enter__(self) -> Task: ...
-    def __exit__(self, *error: object) -> bool | None: ...
 
 
 class Silent:
@@ -47,6 +45,9 @@ class Silent:
 
     def advance(self, count: int = 1) -> None:
         """Count nothing."""
+
+    def expect(self, total: int) -> None:
+        """Expect nothing."""
 
     def note(self, text: str) -> None:
         """Note nothing."""
