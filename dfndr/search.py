@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dfndr import storage
+from dfndr.candidates import Candidates, Kind, candidates_of
 from dfndr.errors import FormatError, UsageError
 from dfndr.format.manifest import canonical
 from dfndr.format.schema import Space
 from dfndr.format.shard import map_vectors, write_vectors
 from dfndr.format.uid import UID, pack_uids, unpack_uids
-from dfndr.nearest import Engine, Kind, engine_of
 from dfndr.progress import SILENT, Progress
 from dfndr.storage import Stored
 
@@ -54,11 +54,13 @@ class Index:
     a row with fewer captions leaves free are left out. `rows` counts the rows that can be found.
     """
 
-    def __init__(self, space: Space, dataset_digest: str, uids: npt.NDArray[np.uint8], *, engine: Engine) -> None:
+    def __init__(
+        self, space: Space, dataset_digest: str, uids: npt.NDArray[np.uint8], *, candidates: Candidates
+    ) -> None:
         import numpy as np
 
         self.space, self.dataset_digest = space, dataset_digest
-        self._uids, self._engine = uids, engine
+        self._uids, self._candidates = uids, candidates
         starts = np.ones(len(uids), dtype=np.int64)
         starts[1:] = (uids[1:] != uids[:-1]).any(axis=1)
         self._owners = np.cumsum(starts) - 1
@@ -73,7 +75,7 @@ class Index:
     @property
     def kind(self) -> str:
         """Which engine searches: `faiss` or `numpy`."""
-        return self._engine.kind
+        return self._candidates.kind
 
     @classmethod
     def build(cls, dataset: Dataset, space: str, *, kind: Kind = "auto", progress: Progress = SILENT) -> Index:
@@ -92,7 +94,7 @@ class Index:
                 uids[filled : filled + len(block)], vectors[filled : filled + len(block)] = owners, block
                 filled += len(block)
                 task.advance(len(np.unique(owners, axis=0)))
-        return cls(wanted, dataset.digest, uids[:filled], engine=engine_of(kind, vectors[:filled]))
+        return cls(wanted, dataset.digest, uids[:filled], candidates=candidates_of(kind, vectors[:filled]))
 
     def search(self, vectors: npt.NDArray[np.floating[Any]], k: int = 10) -> Neighbors:
         """Return the k nearest rows of each query, or all rows where there are fewer.
@@ -119,12 +121,12 @@ class Index:
         count, k = len(self._uids), found.shape[1]
         pending, fetch = np.arange(len(queries)), min(count, (k + 8) * self.space.per_row)
         while len(pending):
-            limits, candidates = self._engine.nearest(queries[pending], fetch)
+            limits, candidates = self._candidates.nearest(queries[pending], fetch)
             left = []
             for query, limit, near in zip(pending, limits, candidates, strict=True):
                 best, its_scores = self._fold(queries[query], near, k)
                 # What was not fetched scores at most `limit`, give or take the engine's rounding.
-                if fetch == count or (len(best) == k and its_scores[-1] > float(limit) + self._engine.error):
+                if fetch == count or (len(best) == k and its_scores[-1] > float(limit) + self._candidates.error):
                     found[query], scores[query] = best, its_scores
                 else:
                     left.append(query)
@@ -136,7 +138,7 @@ class Index:
 
         scores = np.empty(len(near), dtype=np.float32)
         for start in range(0, len(near), 4096):
-            block = self._engine.vectors[near[start : start + 4096]].astype(np.float64)
+            block = self._candidates.vectors[near[start : start + 4096]].astype(np.float64)
             scores[start : start + 4096] = (block * query).sum(axis=1)
         order = np.lexsort((near, -scores))
         _, firsts = np.unique(self._owners[near[order]], return_index=True)
@@ -163,7 +165,7 @@ class Index:
         mine = (self._uids == pack_uids([uid], "uid")).all(axis=1) if UID.fullmatch(uid) else []
         if not any(mine):
             raise UsageError(f"uid {uid}", expected="a row of this index", found="no such row", do="Check the uid.")
-        return self._engine.vectors[mine].copy()
+        return self._candidates.vectors[mine].copy()
 
     def check(self, dataset: Dataset) -> None:
         """Raise UsageError where the index was built from another dataset than this one."""
@@ -177,7 +179,7 @@ class Index:
         _local(path)
         storage.remove(storage.join(path, "index.json"))
         uids = storage.put(path, "uids.npy", _uid_header(len(self._uids)) + self._uids.tobytes())
-        vectors = self._engine.vectors.reshape(-1, 1, self.space.dim)
+        vectors = self._candidates.vectors.reshape(-1, 1, self.space.dim)
         stored = [uids, write_vectors(path, "vectors.npy", _on_disk(self.space), [vectors])]
         record = _record(self.space, self.dataset_digest, len(self._uids), stored)
         storage.put(path, "index.json", canonical(record) + b"\n")
@@ -194,7 +196,7 @@ class Index:
 
         uids = np.frombuffer(packed, dtype=np.uint8, offset=len(header)).reshape(-1, 16)
         vectors = map_vectors(storage.join(path, "vectors.npy"), _on_disk(space), count).reshape(-1, space.dim)
-        index = cls(space, digest, uids, engine=engine_of(kind, vectors))
+        index = cls(space, digest, uids, candidates=candidates_of(kind, vectors))
         if dataset is not None:
             index.check(dataset)
         return index
