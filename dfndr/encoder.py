@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -128,7 +130,7 @@ class Encoder:
                 resize_mode=str(shape["resize_mode"]),
             ),
             precision=spec.precision,
-            logit_scale=float(self._model.logit_scale.exp()),
+            logit_scale=float(self._model.logit_scale.detach().exp()),
             license=spec.license,
             batch_size=spec.batch_size,
             threads=spec.threads,
@@ -220,34 +222,59 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "not enough memory" in text
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def open_encoder(spec: EncoderSpec) -> Encoder:
     """Load a model once per process; raises ModelError where it cannot be loaded or would not be what it says."""
+    try:
+        return Encoder(spec, *_loaded(spec.model, spec.pretrained, spec.precision))
+    except _LoadError as error:
+        raise _explained(spec, error) from error.__cause__
+
+
+class _LoadError(Exception):
+    """What one of the libraries that load weights said."""
+
+
+@lru_cache(maxsize=4)
+def _loaded(model: str, pretrained: str, precision: str) -> tuple[Any, Any, Any]:
+    """Return model, image transform and tokenizer, once for all the names under which a recipe uses them."""
     try:
         import open_clip
     except ImportError as error:
         raise MissingExtra.of("open_clip", "build") from error
-    where = f"encoder {spec.name!r} ({spec.model}, {spec.pretrained})"
+    where = f"{model}, {pretrained}"
     try:
-        with warnings.catch_warnings(record=True) as heard:
+        with warnings.catch_warnings(record=True) as heard, _quiet_root_logger():
             warnings.simplefilter("always")
-            model, preprocess, tokenizer = _load(open_clip, spec)
+            found = _load(open_clip, model, pretrained, precision)
     except Exception as error:
         # Loading runs code of five libraries, each with errors of its own; the cause is kept and said in one line.
-        raise _load_error(spec, where, error) from error
+        raise _LoadError((str(error).strip().splitlines() or [type(error).__name__])[0][:300]) from error
     if any("QuickGELU mismatch" in str(warning.message) for warning in heard):
-        do = f"Use the model name that ends in -quickgelu, or drop that ending: {spec.model}."
+        do = f"Use the model name that ends in -quickgelu, or drop that ending: {model}."
         raise ModelError(where, expected="the activation it was trained with", found="another one", do=do)
-    return Encoder(spec, model, preprocess, tokenizer)
+    return found
 
 
-def _load(open_clip: Any, spec: EncoderSpec) -> tuple[Any, Any, Any]:  # noqa: ANN401
+@contextmanager
+def _quiet_root_logger() -> Iterator[None]:
+    """open_clip speaks through the root logger while it loads; what matters of it becomes an error of ours."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+
+
+def _load(open_clip: Any, name: str, pretrained: str, precision: str) -> tuple[Any, Any, Any]:  # noqa: ANN401
     import torch
 
-    kind, _, rest = spec.pretrained.partition(":")
-    name, options = spec.model, {"precision": spec.precision, "device": "cpu"}
+    kind, _, rest = pretrained.partition(":")
+    options = {"precision": precision, "device": "cpu"}
     if kind in ("hf-hub", "local-dir"):
-        name = spec.pretrained
+        name = pretrained
         model, _, preprocess = open_clip.create_model_and_transforms(name, require_pretrained=True, **options)
     else:
         if name.endswith(".json"):
@@ -258,7 +285,7 @@ def _load(open_clip: Any, spec: EncoderSpec) -> tuple[Any, Any, Any]:  # noqa: A
                 model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained_text=False, **options)
         else:
             model, _, preprocess = open_clip.create_model_and_transforms(
-                name, spec.pretrained, require_pretrained=True, weights_only=True, **options
+                name, pretrained, require_pretrained=True, weights_only=True, **options
             )
     return model, preprocess, open_clip.get_tokenizer(name)
 
@@ -274,13 +301,11 @@ def _register_config(open_clip: Any, path: Path) -> str:  # noqa: ANN401
     return name
 
 
-def _load_error(spec: EncoderSpec, where: str, error: Exception) -> ModelError:
-    found = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+def _explained(spec: EncoderSpec, error: _LoadError) -> ModelError:
     do = "Check the model's name and the path or tag of its weights."
-    if spec.needs_network:
-        do = "These weights come from the network: check the connection, HF_ENDPOINT and HF_HUB_OFFLINE, or name a local-dir:."
-    if os.environ.get("HF_HUB_OFFLINE") == "1" and spec.needs_network:
+    if spec.needs_network and os.environ.get("HF_HUB_OFFLINE") == "1":
         do = "HF_HUB_OFFLINE is set, and these weights are not in the local cache: unset it or name a local-dir:."
-    return ModelError(where, expected="weights that load", found=found, do=do)
-
-
+    elif spec.needs_network:
+        do = "These weights come from the network: check the connection and HF_ENDPOINT, or name a local-dir:."
+    where = f"encoder {spec.name!r} ({spec.model}, {spec.pretrained})"
+    return ModelError(where, expected="weights that load", found=str(error), do=do)

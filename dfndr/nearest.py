@@ -1,106 +1,111 @@
-"""Candidates for exact search: unit vectors held by FAISS, on a GPU where it sees one, or by NumPy."""
+"""Search in words, pictures and uids: from a query to rows of the dataset, through the encoder the space was made by."""
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from dataclasses import replace
+from pathlib import Path
 
-from dfndr.errors import MissingExtra, UsageError
+from dfndr import storage
+from dfndr.dataset import Dataset
+from dfndr.encoder import Encoded, Encoder, EncoderSpec, open_encoder
+from dfndr.errors import DataError, ModelError, UsageError
+from dfndr.format.schema import Space
+from dfndr.search import Index
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    Vectors = npt.NDArray[np.float32]
-
-__all__ = ["Engine", "Kind", "engine_of"]
-
-Kind = Literal["auto", "faiss", "numpy"]
-_BLOCK = 1 << 16
-_GPU_MOST = 2048  # the most neighbours that FAISS gives on a GPU
-_log = logging.getLogger(__name__)
+__all__ = ["encoder_of", "nearest", "opened_index"]
 
 
-class Engine(Protocol):
-    """Finds candidates among unit vectors."""
-
-    kind: str
-    vectors: Vectors
-    error: float  # by how much a score of `nearest` may be off
-
-    def nearest(self, queries: Vectors, count: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
-        """Return, per query, the lowest score found, shape (n,), and the positions of `count` vectors, in any order."""
-
-
-class _Numpy:
-    kind = "numpy"
-
-    def __init__(self, vectors: Vectors) -> None:
-        self.vectors, self.error = vectors, vectors.shape[1] * 2.0**-23
-
-    def nearest(self, queries: Vectors, count: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
-        import numpy as np
-
-        scores = np.empty((len(queries), 0), dtype=np.float32)
-        positions = np.empty((len(queries), 0), dtype=np.int64)
-        for start in range(0, len(self.vectors), _BLOCK):
-            block = queries @ self.vectors[start : start + _BLOCK].T
-            here = np.broadcast_to(np.arange(start, start + block.shape[1]), block.shape)
-            scores, positions = np.hstack([scores, block]), np.hstack([positions, here])
-            if scores.shape[1] > count:
-                best = np.argpartition(-scores, count - 1, axis=1)[:, :count]
-                scores, positions = np.take_along_axis(scores, best, 1), np.take_along_axis(positions, best, 1)
-        return scores.min(axis=1), positions
+def opened_index(dataset: Dataset, space: str | None, path: str | None) -> Index:
+    """Return the index saved at `path`, or build one over `space` (the first image space by default) and save it there."""
+    if path is not None and storage.exists(path):
+        index = Index.load(path, dataset=dataset)
+        if space is not None and index.space.name != space:
+            raise UsageError(path, expected=f"an index over {space}", found=index.space.name, do="Choose another --index.")
+        return index
+    index = Index.build(dataset, space or first_image_space(dataset).name)
+    if path is not None:
+        index.save(path)
+    return index
 
 
-class _Faiss:
-    kind = "faiss"
-
-    def __init__(self, vectors: Vectors) -> None:
-        import faiss
-        import numpy as np
-
-        count, dim = vectors.shape
-        self._cpu = faiss.IndexFlatIP(dim)
-        for start in range(0, count, _BLOCK):
-            self._cpu.add(np.ascontiguousarray(vectors[start : start + _BLOCK]))
-        # FAISS holds a copy; looking at that one lets the given one go.
-        self.vectors = faiss.rev_swig_ptr(self._cpu.get_xb(), count * dim).reshape(count, dim) if count else vectors
-        self._gpu = _on_gpu(self._cpu)
-        # A GPU may multiply in TF32, which keeps 10 bits.
-        self.error = dim * 2.0**-23 + (2.0**-9 if self._gpu is not None else 0)
-
-    def nearest(self, queries: Vectors, count: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
-        index = self._gpu if self._gpu is not None and count <= _GPU_MOST else self._cpu
-        scores, positions = index.search(queries, count)
-        return scores[:, -1], positions
+def first_image_space(dataset: Dataset) -> Space:
+    """Return the first image space; raises UsageError where there is none."""
+    for space in dataset.manifest.spaces:
+        if space.modality == "image":
+            return space
+    there = ", ".join(dataset.spaces) or "no space at all"
+    raise UsageError(dataset.root, expected="an image space", found=there, do="Name a space with --space.")
 
 
-def _on_gpu(index: Any) -> Any:  # noqa: ANN401  FAISS has no types
-    """Return a copy of an index on all GPUs that FAISS sees; None without one, or where it does not fit."""
-    import faiss
+def encoder_of(dataset: Dataset, space: Space, *, pretrained: str | None = None, device: str = "auto") -> Encoder:
+    """Load the encoder that made a space, and refuse any other weights.
 
-    if faiss.get_num_gpus() == 0:
-        return None
-    try:
-        return faiss.index_cpu_to_all_gpus(index)
-    except RuntimeError as error:
-        _log.warning("The index stays on the CPU: %s", str(error).partition("\n")[0])
-        return None
-
-
-def engine_of(kind: Kind, vectors: Vectors) -> Engine:
-    """Return the engine of a kind over unit vectors of shape (n, dim); "auto" takes FAISS where it is installed.
-
-    Raises MissingExtra for "faiss" without FAISS, UsageError for an unknown kind.
+    A relative `local-dir:` is looked for in the dataset first. Raises ModelError where the weights' sha256 is not the
+    recorded one.
     """
-    if kind not in ("auto", "faiss", "numpy"):
-        raise UsageError("kind", expected="auto, faiss or numpy", found=repr(kind), do="Name one of them.")
-    if kind == "numpy":
-        return _Numpy(vectors)
-    try:
-        return _Faiss(vectors)
-    except ImportError as error:
-        if kind == "faiss":
-            raise MissingExtra.of("faiss", "search") from error
-        return _Numpy(vectors)
+    record = dataset.manifest.encoders[space.encoder]
+    place = pretrained or record.pretrained
+    inside = storage.join(dataset.root, place.removeprefix("local-dir:"))
+    if pretrained is None and place.startswith("local-dir:") and Path(inside).is_dir():
+        place = f"local-dir:{inside}"
+    spec = EncoderSpec(record.name, record.model, place, record.precision, record.batch_size, record.threads)
+    encoder = open_encoder(replace(spec, device=device, license=record.license))
+    if encoder.record.weights_sha256 != record.weights_sha256:
+        found = f"{encoder.record.weights_sha256[:16]}... at {place}"
+        do = "These are other weights, so their vectors would not fit: name the right ones with --pretrained."
+        raise ModelError(f"encoder {record.name!r}", expected=f"weights {record.weights_sha256[:16]}...", found=found, do=do)
+    return encoder
+
+
+def nearest(
+    dataset: Dataset,
+    index: Index,
+    *,
+    text: str | None = None,
+    image: str | None = None,
+    uid: str | None = None,
+    k: int = 10,
+    pretrained: str | None = None,
+    device: str = "auto",
+) -> list[dict[str, object]]:
+    """Return the k nearest rows to one query, best first: dicts with `uid`, `score` (cosine) and `text`.
+
+    A search by uid leaves the sample itself out. Raises UsageError where the query cannot be used.
+    """
+    wanted = k
+    if uid is not None:
+        vectors = dataset.vectors(index.space.name, [_row_of(dataset, uid)])[:, 0]
+        wanted = k + 1
+    else:
+        encoder = encoder_of(dataset, index.space, pretrained=pretrained, device=device)
+        encoded = encoder.encode_texts([text]) if text is not None else encoder.encode_images([storage.read_bytes(image or "")])
+        vectors = _usable(encoded, text if text is not None else image)
+    found = index.search(vectors, k=wanted)
+    pairs = [(str(name), float(score)) for name, score in zip(found.uids[0], found.scores[0], strict=True) if name != uid][:k]
+    texts = _texts(dataset, [name for name, _ in pairs])
+    return [{"uid": name, "score": score, "text": texts.get(name)} for name, score in pairs]
+
+
+def _usable(encoded: Encoded, query: object):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    if encoded.problems:
+        reason, detail = encoded.problems[0]
+        raise DataError(f"query {query!r}", expected="something to embed", found=f"{reason}: {detail}", do="Try another one.")
+    return encoded.vectors
+
+
+def _row_of(dataset: Dataset, uid: str) -> int:
+    start = 0
+    for table in dataset.tables(["uid"]):
+        names = table["uid"].to_pylist()
+        if uid in names:
+            return start + names.index(uid)
+        start += len(names)
+    raise UsageError(f"uid {uid!r}", expected="a sample of the dataset", found="none with this uid", do="Check it.")
+
+
+def _texts(dataset: Dataset, uids: list[str]) -> dict[str, str]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = dataset.rows(["uid", "text"], where=pc.field("uid").isin(pa.array(uids, pa.string())))
+    return dict(zip(rows["uid"].to_pylist(), rows["text"].to_pylist(), strict=True))

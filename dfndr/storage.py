@@ -28,6 +28,7 @@ __all__ = [
     "is_remote",
     "join",
     "list_files",
+    "locked",
     "open_read",
     "put",
     "read_bytes",
@@ -250,6 +251,27 @@ def remove(path: str) -> None:
                 fs.rm_file(inner)  # type: ignore[attr-defined]
         else:
             _local(path).unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: str, name: str) -> Iterator[None]:
+    """Hold the lock file `name` in a local folder, which is made if need be; raises UsageError where another holds it.
+
+    The lock goes when the process ends, however it ends.
+    """
+    import fcntl
+
+    place = _local(folder)
+    with _explained(str(place), "write"):
+        place.mkdir(parents=True, exist_ok=True)
+        lock = open(place / name, "ab")  # noqa: SIM115
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            do = "Wait until that one is done, or choose another folder."
+            raise UsageError(folder, expected="no other build there", found="one that is running", do=do) from error
+        yield
 
 
 def sweep_temporary(folder: str) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,46 +11,32 @@ import pyarrow.parquet as pq
 
 from dfndr import storage
 from dfndr.dataset import open_dataset
-from dfndr.errors import DataError, PoolError
-from dfndr_builders.pools.base import Pool, PoolShard
+from dfndr.errors import DataError
+from dfndr_builders.pools.base import Pool
 from dfndr_builders.stage import POOL_SCHEMA
 from dfndr_builders.work import Unit
 
-__all__ = ["PoolRows", "SelectedRows"]
+__all__ = ["PoolRows", "SelectedRows", "read_range"]
 
 
 @dataclass(frozen=True)
 class PoolRows:
-    """Every row of every pool, one unit a pool shard; pools follow one another in the recipe's order."""
+    """Every row of a pool, one unit a pool shard."""
 
-    pools: tuple[Pool, ...]
-
-    @cached_property
-    def shards(self) -> tuple[tuple[Pool, PoolShard], ...]:
-        """The pools' shards in one list."""
-        return tuple((pool, shard) for pool in self.pools for shard in pool.shards())
+    pool: Pool
 
     def units(self) -> list[Unit]:
         """Return one unit for each shard."""
-        return [Unit(number, "train", number, number + 1) for number in range(len(self.shards))]
+        return [Unit(number, "train", number, number + 1) for number in range(len(self.pool.shards()))]
 
     def schema(self) -> pa.Schema:
-        """Return the union of the pools' schemas; raises PoolError where two pools type one column differently."""
-        try:
-            return pa.unify_schemas([pool.schema() for pool in self.pools])
-        except pa.ArrowException as error:
-            do = "Give the column another name in one of the pools, or keep it in one of them only."
-            raise PoolError("pools", expected="one type for each kept column", found=str(error), do=do) from error
+        """Return the pool's schema."""
+        return self.pool.schema()
 
     def read(self, unit: Unit) -> Iterator[pa.Table]:
         """Yield the rows of the unit's pool shards."""
-        schema = self.schema()
-        for pool, shard in self.shards[unit.start : unit.stop]:
-            for table in pool.read(shard):
-                yield pa.table(
-                    [table[name] if name in table.column_names else pa.nulls(len(table), schema.field(name).type) for name in schema.names],
-                    schema=schema,
-                )
+        for shard in self.pool.shards()[unit.start : unit.stop]:
+            yield from self.pool.read(shard)
 
 
 @dataclass(frozen=True)
@@ -61,7 +46,7 @@ class SelectedRows:
     A unit is a range of rows of `selection/<split>.parquet`, which names for each row its pool shard and its uid.
     """
 
-    pools: PoolRows
+    pool: Pool
     scores: str
     selection: str
 
@@ -73,13 +58,13 @@ class SelectedRows:
     def read(self, unit: Unit) -> Iterator[pa.Table]:
         """Yield the unit's rows in the pool's order; raises DataError where the pool lacks a row it had when scored."""
         dataset, schema = open_dataset(self.scores, check="size"), self.schema()
-        chosen = _selected(storage.join(self.selection, f"{unit.split}.parquet"), unit.start, unit.stop)
+        chosen = read_range(storage.join(self.selection, f"{unit.split}.parquet"), unit.start, unit.stop)
         for shard in dict.fromkeys(chosen["shard"].to_pylist()):
             rows = chosen.filter(pc.equal(chosen["shard"], shard))["row"]
             stored = dataset.shards[shard].files["rows"]
             scored = pq.read_table(str(dataset.local_file(stored))).take(rows)
             places = {uid: place for place, uid in enumerate(scored["uid"].to_pylist())}
-            for table in self.pools.read(Unit(shard, unit.split, shard, shard + 1)):
+            for table in self.pool.read(self.pool.shards()[shard]):
                 found = [
                     (row, places.pop(uid))
                     for row, (uid, problem) in enumerate(zip(table["uid"].to_pylist(), table["problem"].to_pylist(), strict=True))
@@ -93,15 +78,15 @@ class SelectedRows:
             if places:
                 do = "The pool changed since it was scored: build into another folder, or put the pool back."
                 raise DataError(
-                    f"pool shard {self.pools.shards[shard][1].name}",
+                    f"pool shard {self.pool.shards()[shard].name}",
                     expected=f"the {len(rows)} selected rows",
                     found=f"{len(places)} of them missing, such as uid {next(iter(places))}",
                     do=do,
                 )
 
 
-def _selected(path: str, start: int, stop: int) -> pa.Table:
-    """Read rows [start, stop) of a selection, touching only the row groups that hold them."""
+def read_range(path: str, start: int, stop: int) -> pa.Table:
+    """Return rows [start, stop) of a Parquet file, touching only the row groups that hold them."""
     with storage.open_read(path) as source, pq.ParquetFile(source) as file:
         first, wanted = 0, []
         for group in range(file.metadata.num_row_groups):

@@ -125,7 +125,7 @@ def _choose(database: Any, scores: Dataset, rule: Rule) -> Selection:  # noqa: A
     )
     by_split = dict(database.execute("SELECT split, count(*) FROM kept GROUP BY split").fetchall())
     rows = {split: int(by_split.get(split, 0)) for split in SPLITS}
-    cut = database.execute("SELECT min(score) FROM kept").fetchone()[0]
+    cut = database.execute("SELECT min(score) FROM kept").fetchall()[0][0]
     out = sum(rows.values())
     dropped = {"duplicate": rows_in - not_finite - samples, "not_selected": samples - out}
     failed = {"score_not_finite": not_finite} if not_finite else {}
@@ -145,17 +145,16 @@ def _load(database: Any, scores: Dataset, by: str) -> None:  # noqa: ANN401
 
 
 def _number(database: Any, query: str) -> int:  # noqa: ANN401
-    return int(database.execute(query).fetchone()[0])
+    return int(database.execute(query).fetchall()[0][0])
 
 
 def _writer(database: Any, split: str) -> Callable[[BinaryIO], None]:  # noqa: ANN401
     schema = pa.schema([("shard", pa.int32()), ("row", pa.int32()), ("uid", pa.string()), ("score", pa.float32())])
 
     def write(file: BinaryIO) -> None:
-        found = database.execute(
+        found = database.sql(
             "SELECT CAST(place // 4294967296 AS INTEGER) AS shard, CAST(place % 4294967296 AS INTEGER) AS row, uid, score "
-            "FROM kept WHERE split = ? ORDER BY place",
-            [split],
+            f"FROM kept WHERE split = '{split}' ORDER BY place"  # noqa: S608
         )
         with pa.PythonFile(file, mode="w") as sink, pq.ParquetWriter(sink, schema, compression="zstd") as writer:
             for batch in found.to_arrow_reader(100_000):

@@ -69,7 +69,7 @@ class Job:
         hidden = {"image", "problem", "detail", *(space.name for space in self.spaces)}
         return pa.schema([field for field in out if field.name not in hidden])
 
-    def open(self) -> Callable[[Unit], Shard]:
+    def open(self, on_rows: Callable[[int], None] = lambda count: None) -> Callable[[Unit], Shard]:
         """Load what is heavy, once per worker, and return the function that does one unit."""
         step, kept = self.stage.open(), self.schema()
 
@@ -90,6 +90,7 @@ class Job:
                 tables.append(good.select(kept.names).cast(kept))
                 for space, found in blocks.items():
                     found.append(vectors_of(good, space))
+                on_rows(len(given))
             return self._commit(unit, rows_in, pa.concat_tables(tables), pa.concat_tables(problems) if problems else None, blocks)
 
         return run

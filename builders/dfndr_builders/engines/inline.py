@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from dfndr.format.manifest import Shard
 from dfndr_builders.work import Job, Unit
@@ -10,8 +10,8 @@ from dfndr_builders.work import Job, Unit
 __all__ = ["run"]
 
 
-def run(job: Job, units: Sequence[Unit]) -> Iterator[Shard]:
-    """Yield each unit's shard as soon as it is committed."""
+def run(job: Job, units: Sequence[Unit], on_rows: Callable[[int], None]) -> Iterator[Shard]:
+    """Yield each unit's shard as soon as it is committed; `on_rows` hears of every batch of rows that is done."""
     if units:
-        one = job.open()
+        one = job.open(on_rows)
         yield from map(one, units)

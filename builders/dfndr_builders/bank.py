@@ -1,0 +1,94 @@
+"""The caption bank: the distinct texts of a file or a pool, embedded once into a dataset of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dfndr import storage
+from dfndr.errors import PoolError
+from dfndr_builders.pools.base import Pool, uid_of
+from dfndr_builders.rows import read_range
+from dfndr_builders.stage import good_rows
+from dfndr_builders.work import Unit
+
+__all__ = ["BANK_ROWS", "BankRows", "write_texts"]
+
+BANK_ROWS = 10_000
+_SCHEMA = pa.schema(
+    [
+        pa.field("uid", pa.string(), nullable=False),
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("text", pa.string()),
+        pa.field("problem", pa.string()),
+        pa.field("detail", pa.string()),
+    ]
+)
+_TEXTS = "texts.parquet"
+
+
+def write_texts(root: str, bank: Pool | str) -> tuple[int, int]:
+    """Write the bank's distinct texts, in their first order; return how many there are, and how many were given.
+
+    `bank` is a pool, or the path of a UTF-8 file of one caption a line. Raises PoolError where it holds no text.
+    """
+    given, distinct = 0, dict[str, None]()
+    for text in _lines(bank) if isinstance(bank, str) else _pool_texts(bank):
+        given += 1
+        distinct.setdefault(text)
+    if not distinct:
+        raise PoolError("caption bank", expected="at least one caption", found="none", do="Check [[caption]] bank.")
+
+    def write(file: BinaryIO) -> None:
+        with pa.PythonFile(file, mode="w") as sink:
+            pq.write_table(pa.table({"text": list(distinct)}), sink, compression="zstd", row_group_size=BANK_ROWS)
+
+    storage.put(root, _TEXTS, write)
+    return len(distinct), given
+
+
+def _lines(path: str) -> Iterator[str]:
+    if Path(path).is_dir():
+        raise PoolError(path, expected="a text file of captions", found="a folder", do="Check [[caption]] bank.")
+    try:
+        text = storage.read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PoolError(path, expected="UTF-8", found=str(error), do="Save the file as UTF-8.") from error
+    yield from (line.strip() for line in text.splitlines() if line.strip())
+
+
+def _pool_texts(pool: Pool) -> Iterator[str]:
+    for shard in pool.shards():
+        for table in pool.read(shard):
+            yield from (table["text"][row].as_py().strip() for row in good_rows(table))
+
+
+@dataclass(frozen=True)
+class BankRows:
+    """The source of a bank's job: the texts as rows, named by their own hash."""
+
+    root: str
+
+    def schema(self) -> pa.Schema:
+        """Return the schema of the rows."""
+        return _SCHEMA
+
+    def units(self, count: int) -> list[Unit]:
+        """Return the units of a bank of `count` texts."""
+        starts = range(0, count, BANK_ROWS)
+        return [Unit(number, "train", start, min(start + BANK_ROWS, count)) for number, start in enumerate(starts)]
+
+    def read(self, unit: Unit) -> Iterator[pa.Table]:
+        """Yield the unit's texts."""
+        texts = read_range(storage.join(self.root, _TEXTS), unit.start, unit.stop)["text"].to_pylist()
+        for start in range(0, len(texts), 256):
+            part = texts[start : start + 256]
+            nothing = pa.nulls(len(part), pa.string())
+            uids = [uid_of(None, text.encode()) for text in part]
+            keys = [str(unit.start + start + place) for place in range(len(part))]
+            yield pa.table([uids, keys, part, nothing, nothing], schema=_SCHEMA)

@@ -1,0 +1,65 @@
+"""The verbs of the write side: quickstart, plan, build, train-dfn; registered on the one command `dfndr`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["register"]
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe (TOML); see docs/recipes.md.")]
+Out = Annotated[str, typer.Option(help="The folder that the result goes to.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command()(quickstart)
+    app.command()(plan)
+    app.command()(build)
+    app.command("train-dfn")(train_dfn)
+
+
+def quickstart(out: Out = "quickstart", device: Device = "auto") -> None:
+    """Run the whole job on the built-in pool, offline: train a filter, build, verify, train a head, search, draw."""
+    from dfndr.console import console_progress
+    from dfndr_builders.quickstart import quickstart as run
+
+    typer.echo(run(out, device=device, progress=console_progress()))
+
+
+def plan(recipe: RecipePath, as_json: AsJson = False) -> None:
+    """Show what a build would do: phases, pools, models, what is fetched; nothing is loaded or written."""
+    from dfndr_builders.plan import plan as make
+
+    made = make(recipe)
+    typer.echo(json.dumps(made.to_json(), indent=1) if as_json else str(made))
+
+
+def build(
+    recipe: RecipePath,
+    out: Out,
+    device: Device = "auto",
+    replace: Annotated[bool, typer.Option(help="Let --out hold a dataset of another recipe, and take its place.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Build the dataset that a recipe describes; run it again to go on where it stopped."""
+    from dfndr.console import console_progress
+    from dfndr.describe import describe, facts
+    from dfndr_builders.build import build as run
+
+    manifest = run(recipe, out, device=device, replace=replace, progress=console_progress())
+    typer.echo(json.dumps(facts(manifest), indent=1) if as_json else describe(manifest))
+
+
+def train_dfn(recipe: RecipePath, out: Out, device: Device = "auto", as_json: AsJson = False) -> None:
+    """Train the filter of a recipe's [dfn] section into a folder that local-dir: loads."""
+    from dfndr.console import console_progress
+    from dfndr_builders.dfn import train_recipe
+
+    result = train_recipe(recipe, out, device=device, progress=console_progress())
+    typer.echo(json.dumps(result.to_json(), indent=1) if as_json else str(result))

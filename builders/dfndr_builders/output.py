@@ -1,0 +1,52 @@
+"""The folder that a build writes to: claimed for one build at a time, and swept of what earlier ones left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dfndr import storage
+from dfndr.errors import UsageError
+from dfndr.format.manifest import MANIFEST, Manifest, read_manifest
+from dfndr.format.schema import Modality
+from dfndr_builders.work import records_folder
+
+__all__ = ["claimed", "sweep"]
+
+_LOCK = ".dfndr-lock"
+_FOLDERS = ("rows", "problems", "models", *Modality.__args__)
+
+
+@contextmanager
+def claimed(root: str, recipe_digest: str, *, replace: bool = False) -> Iterator[None]:
+    """Hold an output folder for one build; raises UsageError where it holds something else, or a build runs there."""
+    if storage.is_remote(root):
+        yield
+        return
+    folder = Path(root)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(root, expected="a folder to build into", found="a file", do="Choose another --out.")
+    present = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    if present and _LOCK not in present and MANIFEST not in present:
+        do = "Choose an empty or new folder for --out."
+        raise UsageError(root, expected="a new folder, or one that a build made", found=f"{present[0]!r} in it", do=do)
+    if MANIFEST in present and not replace:
+        there = read_manifest(root)
+        if there.recipe_digest != recipe_digest:
+            found = f"dataset {there.name!r} of recipe {there.recipe_digest[:12]}, not {recipe_digest[:12]}"
+            do = "Choose another --out, or pass --replace to build this recipe here (what can be used again is)."
+            raise UsageError(root, expected="no dataset of another recipe", found=found, do=do)
+    with storage.locked(root, _LOCK):
+        yield
+
+
+def sweep(root: str, manifest: Manifest) -> None:
+    """Delete what earlier builds left among a finished dataset's files and its manifest does not name."""
+    wanted = {stored.path for shard in manifest.shards for stored in shard.files.values()}
+    wanted |= {stored.path for stored in manifest.files.values()}
+    wanted |= {f"{records_folder('', str(manifest.provenance['phase']))}/{shard.index:05d}.json".lstrip("/") for shard in manifest.shards}
+    for folder in (*_FOLDERS, "shards"):
+        for path in storage.list_files(storage.join(root, folder)):
+            if f"{folder}/{path}" not in wanted:
+                storage.remove(storage.join(root, folder, path))

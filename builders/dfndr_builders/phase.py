@@ -1,0 +1,100 @@
+"""A phase: one job over its units under a digest of all it depends on; run to its end, or found finished."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+
+from dfndr import storage
+from dfndr.encoder import Encoder, EncoderSpec, open_encoder
+from dfndr.errors import DataError
+from dfndr.format.manifest import Shard, Step, canonical
+from dfndr.format.schema import FORMAT, EncoderRecord
+from dfndr.progress import Progress
+from dfndr_builders.engines import inline
+from dfndr_builders.work import Job, Unit, recorded
+
+__all__ = ["Model", "made_with", "phase_digest", "run_phase", "step_of"]
+
+STAGES = 1
+"""Raised whenever a stage, a pool or the rendering of glyphs starts to give other bytes for the same recipe."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the recipe: how to open it here, and the words under which it is recorded everywhere."""
+
+    spec: EncoderSpec
+    recorded_as: str
+
+    def open(self) -> Encoder:
+        """Load it, once per process."""
+        return open_encoder(self.spec)
+
+    @property
+    def record(self) -> EncoderRecord:
+        """What the manifest says of it."""
+        return replace(self.open().record, pretrained=self.recorded_as)
+
+
+def phase_digest(kind: str, **parts: object) -> str:
+    """Return the digest of a phase: of its kind, of everything it depends on, and of the version of the stages."""
+    return hashlib.sha256(canonical({"format": FORMAT, "stages": STAGES, "kind": kind, **parts})).hexdigest()
+
+
+def run_phase(
+    name: str, job: Job, units: Sequence[Unit], progress: Progress, *, sizes: Sequence[int | None] = ()
+) -> tuple[Shard, ...]:
+    """Do the units that are not recorded yet and return every unit's shard, in order.
+
+    `sizes` are the units' sizes in bytes, from which the number of rows is estimated as long as it is not known.
+    """
+    storage.sweep_temporary(job.root)
+    done = recorded(job.root, job.phase, units)
+    todo = [unit for unit in units if unit.index not in done]
+    if done and todo:
+        progress.say(f"{name}: {len(done)} of {len(units)} shards are there already; {len(todo)} to do")
+    known = None if sizes else sum(unit.stop - unit.start for unit in todo)
+    with progress.task(name, total=known) as task:
+        weights = {unit.index: size or 1 for unit, size in zip(units, sizes or [1] * len(units), strict=True)}
+        rows, weight, whole = 0, 0, sum(weights[unit.index] for unit in todo)
+        for shard in inline.run(job, todo, task.advance):
+            done[shard.index] = shard
+            rows, weight = rows + shard.rows_in, weight + weights[shard.index]
+            if known is None:
+                task.expect(rows * whole // weight)
+    return tuple(done[unit.index] for unit in units)
+
+
+def step_of(name: str, shards: Sequence[Shard]) -> Step:
+    """Return the funnel's line for a phase: its shards' counts added up."""
+
+    def total(reasons: Sequence[Mapping[str, int]]) -> dict[str, int]:
+        names = sorted({name for counts in reasons for name in counts})
+        return {name: sum(counts.get(name, 0) for counts in reasons) for name in names}
+
+    step = Step(
+        name,
+        sum(shard.rows_in for shard in shards),
+        sum(shard.rows for shard in shards),
+        total([shard.dropped for shard in shards]),
+        total([shard.failed for shard in shards]),
+    )
+    accounted = step.rows_out + sum(step.dropped.values()) + sum(step.failed.values())
+    if step.rows_in != accounted:
+        do = "Report this: rows were lost."
+        raise DataError(f"step {name}", expected=f"{step.rows_in} rows", found=f"{accounted} accounted for", do=do)
+    return step
+
+
+def made_with() -> dict[str, str]:
+    """Return the versions of the libraries that can change a byte of what is written."""
+    found = {}
+    for package in ("dfndr", "numpy", "open_clip_torch", "pillow", "pyarrow", "torch"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

@@ -1,0 +1,85 @@
+"""What a build would do, found out without loading a model, opening an image or writing a file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from dfndr.errors import PoolError
+from dfndr_builders.pools.opened import open_pool
+from dfndr_builders.recipe import TRAINED, PoolRecipe, Recipe, read_recipe
+
+__all__ = ["Plan", "plan"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe's phases in order, its pools, its models, and what it needs from the network."""
+
+    name: str
+    digest: str
+    license: str
+    phases: tuple[str, ...]
+    pools: tuple[str, ...]
+    models: tuple[str, ...]
+    network: tuple[str, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """Return what `dfndr plan --json` prints."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}: recipe digest {self.digest}", f"license of the result: {self.license}"]
+        for title in ("phases", "pools", "models", "network"):
+            entries = getattr(self, title) or ("nothing",)
+            lines += ["", title, *(f"  {entry}" for entry in entries)]
+        return "\n".join(lines)
+
+
+def plan(path: str | os.PathLike[str]) -> Plan:
+    """Plan the recipe at a path; raises RecipeError. A pool that is not there yet is said, and no error."""
+    recipe, _ = read_recipe(path)
+    folder = Path(path).resolve().parent
+    given = [*recipe.score, *recipe.embed]
+    names = [*(score.name for score in recipe.score), *(embed.encoder for embed in recipe.embed)]
+    specs = [one.spec(name, recipe.compute, "cpu", one.pretrained) for one, name in zip(given, names, strict=True)]
+    models = [f"{spec.name}: {spec.model}, {spec.pretrained}, {spec.precision}, license {spec.license}" for spec in specs]
+    return Plan(
+        name=recipe.name,
+        digest=recipe.digest,
+        license=recipe.license,
+        phases=tuple(_phases(recipe)),
+        pools=tuple(_pool(pool, folder, recipe.seed) for pool in recipe.pool),
+        models=tuple(dict.fromkeys(models)),
+        network=tuple(sorted({spec.pretrained for spec in specs if spec.pretrained != TRAINED and spec.needs_network})),
+    )
+
+
+def _phases(recipe: Recipe) -> list[str]:
+    phases = []
+    if recipe.dfn is not None:
+        phases.append(f"train a filter: {recipe.dfn.epochs} epochs over {len(recipe.dfn.pool)} pool(s)")
+    phases.append("score by " + ", ".join(score.name for score in recipe.score))
+    rule = recipe.select.model_dump(exclude_none=True)
+    phases.append("select by " + rule.pop("by") + ", " + ", ".join(f"{name} {value}" for name, value in rule.items()))
+    phases += [f"caption by {caption.kind}: {caption.per_image} per image" for caption in recipe.caption]
+    phases += [f"embed {', '.join(embed.of)} by {embed.encoder} as {embed.dtype}" for embed in recipe.embed]
+    return phases
+
+
+def _pool(given: PoolRecipe, folder: Path, seed: int) -> str:
+    name = given.kind + " " + ", ".join(f"{key}={value}" for key, value in _source(given).items())
+    if given.kind == "hf":
+        return f"{name}: listed when the build starts"
+    try:
+        shards = open_pool(given, folder, seed).shards()
+    except PoolError as error:
+        return f"{name}: not there yet ({error.found})"
+    sizes = [shard.size_bytes for shard in shards if shard.size_bytes is not None]
+    size = f", {sum(sizes) / 1e6:,.1f} MB" if sizes else ""
+    return f"{name}: {len(shards)} shard(s){size}"
+
+
+def _source(given: PoolRecipe) -> dict[str, object]:
+    return {key: value for key, value in given.model_dump(exclude_defaults=True).items() if key in ("path", "name", "count")}

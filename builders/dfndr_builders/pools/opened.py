@@ -1,0 +1,55 @@
+"""From what a recipe says of a pool to the pool itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dfndr_builders import recipe as told
+from dfndr_builders.pools.base import Pool
+from dfndr_builders.pools.joined import Joined
+from dfndr_builders.recipe import PoolRecipe, resolve
+
+__all__ = ["open_pool", "open_pools"]
+
+
+def open_pools(pools: Sequence[PoolRecipe], folder: Path, seed: int) -> Pool:
+    """Return the pools of a recipe that lies in `folder`, as one."""
+    return Joined(tuple(open_pool(pool, folder, seed) for pool in pools))
+
+
+def open_pool(given: PoolRecipe, folder: Path, seed: int) -> Pool:
+    """Return one pool; nothing is read yet."""
+    pool = _plain(given, folder, seed)
+    if given.swap_texts is None:
+        return pool
+    from dfndr_builders.pools.swapped import Swapped
+
+    return Swapped(pool, given.swap_texts, seed)
+
+
+def _plain(given: PoolRecipe, folder: Path, seed: int) -> Pool:
+    about = {"keep": tuple(given.keep), "source": given.source, "license": given.license}
+    if isinstance(given, told.Glyphs):
+        from dfndr_builders.pools.glyphs import GlyphsPool
+
+        return GlyphsPool(size=given.size, seed=seed, count=given.count, take=given.take, **about)
+    if isinstance(given, told.Hf):
+        from dfndr_builders.pools.hf import HfPool
+
+        local = resolve(given.name, folder)
+        name = local if Path(local).exists() else given.name
+        return HfPool(name, split=given.split, image=given.image, text=given.text, uid=given.uid, **about)
+    paths = tuple(resolve(path, folder) for path in ([given.path] if isinstance(given.path, str) else given.path))
+    if isinstance(given, told.WebDataset):
+        from dfndr_builders.pools.webdataset import WebDatasetPool
+
+        more = {"image": given.image, "text": given.text, "every_text": given.every_text, "uid": given.uid}
+        return WebDatasetPool(paths, **more, **about)
+    if isinstance(given, told.Folder):
+        from dfndr_builders.pools.folder import FolderPool
+
+        return FolderPool(paths, text=given.text, uid=given.uid, **about)
+    from dfndr_builders.pools.parquet import ParquetPool
+
+    return ParquetPool(paths, image=given.image, text=given.text, uid=given.uid, **about)

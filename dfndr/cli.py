@@ -1,0 +1,185 @@
+"""The command `dfndr`: the verbs of the read side, and those that installed packages add through an entry point.
+
+Exit status: 0 fine, 1 the data is wrong, 2 the command is wrong. `--json` output goes to stdout alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dfndr import __version__
+from dfndr.errors import DfndrError, UsageError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="dfndr",
+    help="From a pool of image-text pairs to a small, clean, reinforced dataset with its embeddings already computed.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's folder or URL.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"dfndr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def info(dataset: DatasetPath, as_json: AsJson = False) -> None:
+    """Show a dataset's funnel, spaces, sizes and provenance."""
+    from dfndr.describe import describe, facts
+    from dfndr.format.manifest import read_manifest
+
+    manifest = read_manifest(dataset)
+    typer.echo(json.dumps(facts(manifest), indent=1) if as_json else describe(manifest))
+
+
+@app.command()
+def verify(dataset: DatasetPath, as_json: AsJson = False) -> None:
+    """Check every file and every row of a dataset; exit 1 and name what is wrong."""
+    from dfndr.console import console_progress
+    from dfndr.verify import verify as check
+
+    report = check(dataset, progress=console_progress())
+    typer.echo(json.dumps(report.to_json(), indent=1) if as_json else str(report))
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def search(
+    dataset: DatasetPath,
+    text: Annotated[str | None, typer.Argument(help="Words to search by.")] = None,
+    image: Annotated[str | None, typer.Option(help="Search by an image file.")] = None,
+    uid: Annotated[str | None, typer.Option(help="Search by a sample of the dataset.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many neighbours.")] = 10,
+    space: Annotated[str | None, typer.Option(help="The space to search in; the first image space by default.")] = None,
+    index: Annotated[str | None, typer.Option(help="Load the index saved here, or save it here where there is none.")] = None,
+    pretrained: Annotated[str | None, typer.Option(help="Where the encoder's weights are, if not where recorded.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Find the nearest samples to words, to an image, or to a sample."""
+    from dfndr.dataset import open_dataset
+    from dfndr.nearest import nearest, opened_index
+
+    if sum(query is not None for query in (text, image, uid)) != 1:
+        given = "none" if text is None and image is None and uid is None else "more than one"
+        raise UsageError("search", expected="one of TEXT, --image and --uid", found=given, do="Give just one.")
+    opened = open_dataset(dataset)
+    found = nearest(
+        opened,
+        opened_index(opened, space, index),
+        text=text,
+        image=image,
+        uid=uid,
+        k=k,
+        pretrained=pretrained,
+        device=device,
+    )
+    if as_json:
+        typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
+        return
+    for place, row in enumerate(found, 1):
+        typer.echo(f"{place:>3}  {row['score']:.4f}  {row['uid']}  {row['text']}")
+
+
+@app.command("train-head")
+def train_head(
+    dataset: DatasetPath,
+    out: Annotated[Path, typer.Option(help="Where the head goes.")],
+    kind: Annotated[str, typer.Option(help="linear or mlp.")] = "linear",
+    loss: Annotated[str, typer.Option(help="clip or siglip.")] = "clip",
+    image: Annotated[str | None, typer.Option(help="The image space; the first one by default.")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="Text or caption spaces; those of the same encoder.")] = None,
+    epochs: Annotated[int, typer.Option(min=1)] = 10,
+    batch_size: Annotated[int, typer.Option(min=2)] = 1024,
+    learning_rate: Annotated[float, typer.Option(min=0)] = 1e-3,
+    seed: int = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Train a small head on cached vectors; writes weights, metrics and a loss curve."""
+    from dfndr.console import console_progress
+    from dfndr.dataset import open_dataset
+    from dfndr.heads.train import train_head as train
+
+    result = train(
+        open_dataset(dataset),
+        out,
+        kind=kind,
+        loss=loss,
+        image=image,
+        text=text,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        device=device,
+        progress=console_progress(),
+    )
+    typer.echo(json.dumps(result.to_json(), indent=1) if as_json else str(result))
+
+
+@app.command("eval")
+def evaluate(
+    dataset: DatasetPath,
+    head: Annotated[Path | None, typer.Option(help="A trained head, to compare with the cached vectors.")] = None,
+    image: Annotated[str | None, typer.Option(help="The image space; the first one by default.")] = None,
+    text: Annotated[str | None, typer.Option(help="The text space; that of the same encoder by default.")] = None,
+    split: Annotated[str, typer.Option(help="train or validation.")] = "validation",
+    as_json: AsJson = False,
+) -> None:
+    """Measure retrieval R@1, R@5 and R@10 in both directions on cached vectors, before and after a head."""
+    from dfndr.dataset import open_dataset
+    from dfndr.heads.evaluate import compare
+
+    result = compare(open_dataset(dataset), head, image=image, text=text, split=split)
+    typer.echo(json.dumps(result.to_json(), indent=1) if as_json else str(result))
+
+
+def _add_verbs() -> None:
+    for entry in entry_points(group="dfndr.verbs"):
+        entry.load()(app)
+
+
+def main() -> None:
+    """Run the command line; every error of ours is one line on stderr, never a traceback."""
+    _add_verbs()
+    try:
+        app()
+    except DfndrError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("stopped; run the same command again to go on where it stopped", err=True)
+        sys.exit(130)
+    except Exception as error:
+        # A fault of ours: still one line for whoever only wants to know, and the whole story for whoever asks.
+        if os.environ.get("DFNDR_DEBUG"):
+            raise
+        typer.echo(f"error: unexpected {type(error).__name__}: {error}. Please report it, with DFNDR_DEBUG=1.", err=True)
+        sys.exit(1)
+
+
