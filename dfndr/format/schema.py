@@ -9,7 +9,18 @@ from typing import Any, Literal, cast, get_args
 
 from dfndr.errors import FormatError
 
-__all__ = ["DROPPED", "FAILED", "FORMAT", "NAME", "SPLITS", "EncoderRecord", "Modality", "Preprocess", "Space"]
+__all__ = [
+    "DROPPED",
+    "FAILED",
+    "FORMAT",
+    "NAME",
+    "NORM_TOLERANCE",
+    "SPLITS",
+    "EncoderRecord",
+    "Modality",
+    "Preprocess",
+    "Space",
+]
 
 FORMAT = "dfndr/1"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -42,6 +53,9 @@ FAILED: Mapping[str, str] = {
 }
 
 Modality = Literal["image", "text", "caption"]
+
+NORM_TOLERANCE: Mapping[str, float] = {"float16": 2.0**-10, "float32": 2.0**-16}
+"""How far from one the length of a stored unit vector may be; rounding to the storage type costs at most half of it."""
 
 
 @dataclass(frozen=True)
