@@ -97,11 +97,12 @@ def _explained(path: str, doing: str) -> Iterator[None]:
 
 
 def exists(path: str) -> bool:
-    """Say whether a file or folder is there."""
-    if is_remote(path):
-        fs, inner = _remote(path)
-        return bool(fs.exists(inner))  # type: ignore[attr-defined]
-    return _local(path).exists()
+    """Say whether a file or folder is there; raises StorageError where nobody may look."""
+    with _explained(path, "look for"):
+        if is_remote(path):
+            fs, inner = _remote(path)
+            return bool(fs.exists(inner))  # type: ignore[attr-defined]
+        return _local(path).exists()
 
 
 def size_of(path: str) -> int:
