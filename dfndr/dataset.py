@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -137,9 +138,15 @@ class Dataset:
         import numpy as np
 
         wanted = self.space(space)
-        if rows is None:
-            rows = slice(None)
-        given = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows)
+        if rows is None or isinstance(rows, slice):
+            span = range(len(self))[slice(None) if rows is None else rows]
+            if span:
+                touched = sorted(bisect_right(self._starts, row) - 1 for row in (span[0], span[-1]))
+                for number in range(touched[0], touched[1] + 1):
+                    self._map(space, number)  # before anything is allocated: a manifest may claim any number of rows
+            given = np.arange(span.start, span.stop, span.step)
+        else:
+            given = np.asarray(rows)
         if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
             found = f"an array of {given.dtype}, shape {given.shape}"
             raise UsageError(f"rows of {space}", expected="a list of row numbers", found=found, do="Check them.")
@@ -147,11 +154,12 @@ class Dataset:
         if index.size and (index.min() < 0 or index.max() >= len(self)):
             found = f"a row outside of it in {rows!r:.60}"
             raise UsageError(f"rows of {space}", expected=f"rows of 0..{len(self) - 1}", found=found, do="Check them.")
-        out = np.empty((len(index), wanted.per_row, wanted.dim), dtype=wanted.dtype)
         where = np.searchsorted(self._starts, index, side="right") - 1
-        for number in np.unique(where):
+        maps = {int(number): self._map(space, int(number)) for number in np.unique(where)}
+        out = np.empty((len(index), wanted.per_row, wanted.dim), dtype=wanted.dtype)
+        for number, vectors in maps.items():
             here = where == number
-            out[here] = self._map(space, int(number))[index[here] - self._starts[number]]
+            out[here] = vectors[index[here] - self._starts[number]]
         return out
 
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:

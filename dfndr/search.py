@@ -86,6 +86,7 @@ class Index:
         import numpy as np
 
         wanted = dataset.space(space)
+        dataset.mapped(space)  # checks every file before memory is taken for its vectors
         uids = np.empty((len(dataset) * wanted.per_row, 16), dtype=np.uint8)
         vectors = np.empty((len(uids), wanted.dim), dtype=np.float32)
         filled = 0

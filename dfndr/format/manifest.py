@@ -20,6 +20,7 @@ __all__ = ["MANIFEST", "Manifest", "Shard", "Step", "canonical", "read_manifest"
 
 MANIFEST = "manifest.json"
 _MAX_BYTES = 1 << 30
+_MOST = 1 << 53
 _SAFE_PATH = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DO = "The manifest was altered or written by something else: fetch or build the dataset again."
@@ -184,8 +185,9 @@ class Manifest:
         return manifest
 
     def _check(self, where: str, rows: int) -> None:
-        if rows != len(self):
-            raise FormatError(where, expected=f"{rows} rows", found=f"shards of {len(self)} rows in all", do=_DO)
+        total = sum(shard.rows for shard in self.shards)
+        if rows != total:
+            raise FormatError(where, expected=f"{rows} rows", found=f"shards of {total} rows in all", do=_DO)
         names = [space.name for space in self.spaces]
         if len(set(names)) != len(names):
             raise FormatError(where, expected="spaces with names of their own", found=repr(names), do=_DO)
@@ -333,8 +335,8 @@ def _typed(fields: Mapping[str, Any], key: str, kind: type[_T], where: str) -> _
 
 def _count(fields: Mapping[str, Any], key: str, where: str) -> int:
     value = _typed(fields, key, int, where)
-    if not 0 <= value < 2**63:
-        raise FormatError(where, expected=f"{key!r} from 0 up", found=str(value), do=_DO)
+    if not 0 <= value <= _MOST:
+        raise FormatError(where, expected=f"{key!r} from 0 to 2**53", found=str(value), do=_DO)
     return value
 
 
