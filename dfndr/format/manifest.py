@@ -87,6 +87,7 @@ class Shard:
     def from_json(cls, given: object, where: str) -> Shard:
         """Read a record; raises FormatError where a field is missing, unsafe, or does not add up."""
         fields = _fields(given, cls, where)
+        notes = _object(fields.get("notes"), f"{where}, notes")
         shard = cls(
             index=_count(fields, "index", where),
             split=_one_of(fields, "split", SPLITS, where),
@@ -98,7 +99,7 @@ class Shard:
                 role: _stored(value, f"{where}, file {role!r}")
                 for role, value in _object(fields.get("files"), where).items()
             },
-            notes={key: str(value) for key, value in _object(fields.get("notes", {}), where).items()},
+            notes={key: _typed(notes, key, str, where) for key in notes},
         )
         _adds_up(where, shard.rows_in, shard.rows, shard.dropped, shard.failed)
         return shard
@@ -178,8 +179,8 @@ class Manifest:
                 for number, value in enumerate(_list(fields, "shards", where))
             ),
             funnel=tuple(_step(value, where) for value in _list(fields, "funnel", where)),
-            provenance=_object(fields.get("provenance", {}), where),
-            files={role: _stored(value, where) for role, value in _object(fields.get("files", {}), where).items()},
+            provenance=_object(fields.get("provenance"), where),
+            files={role: _stored(value, where) for role, value in _object(fields.get("files"), where).items()},
         )
         manifest._check(where, _count(fields, "rows", where))
         return manifest

@@ -100,8 +100,8 @@ class Space:
         if not ok:
             raise FormatError(where, expected="a space as docs/format.md describes it", found=repr(dict(given)), do=_DO)
         space = cls(**fields)
-        if given.get("name", space.name) != space.name:
-            raise FormatError(where, expected=f"the name {space.name}", found=repr(given["name"]), do=_DO)
+        if given.get("name") != space.name:
+            raise FormatError(where, expected=f"the name {space.name}", found=repr(given.get("name")), do=_DO)
         return space
 
 
