@@ -25,6 +25,7 @@ __all__ = [
     "Stored",
     "exists",
     "expand",
+    "is_folder",
     "is_remote",
     "join",
     "list_files",
@@ -103,6 +104,14 @@ def exists(path: str) -> bool:
             fs, inner = _remote(path)
             return bool(fs.exists(inner))  # type: ignore[attr-defined]
         return _local(path).exists()
+
+
+def is_folder(path: str) -> bool:
+    """Say whether a folder is there."""
+    if is_remote(path):
+        fs, inner = _remote(path)
+        return bool(fs.isdir(inner))  # type: ignore[attr-defined]
+    return _local(path).is_dir()
 
 
 def size_of(path: str) -> int:

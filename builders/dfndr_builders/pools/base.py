@@ -6,15 +6,18 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
+from dfndr.errors import RecipeError
 from dfndr_builders.stage import POOL_SCHEMA
 
-__all__ = ["TABLE_ROWS", "Pool", "PoolShard", "Sample", "pool_schema", "tables_of", "uid_of"]
+__all__ = ["MAX_TEXT_CHARACTERS", "TABLE_ROWS", "Pool", "PoolShard", "Sample", "pool_schema", "tables_of", "uid_of"]
 
 TABLE_ROWS = 256
+MAX_TEXT_CHARACTERS = 10_000
+"""A longer text is a problem, and is kept out of the table so that memory stays flat."""
 _UID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -67,25 +70,43 @@ class Sample:
     detail: str | None = None
     kept: dict[str, object] = field(default_factory=dict)
 
+    def fail(self, problem: str, detail: str | None = None) -> None:
+        """Name what is wrong with the sample, unless something before it is."""
+        if self.problem is None:
+            self.problem, self.detail = problem, detail
+
     def row(self) -> dict[str, object]:
         """Return the row: the text decoded, and the first thing that is wrong with the sample named."""
-        text, problem, detail = None, self.problem, self.detail
-        if self.text is not None:
+        text = None
+        if self.image is None:
+            self.fail("image_missing")
+        elif not self.image:
+            self.fail("image_empty")
+        if self.text is None:
+            self.fail("text_missing")
+        else:
             try:
                 text = self.text.decode("utf-8")
             except UnicodeDecodeError as error:
-                problem, detail = problem or "text_not_utf8", detail or str(error)
-        if problem is None and self.image is None:
-            problem = "image_missing"
-        if problem is None and self.image == b"":
-            problem = "image_empty"
-        if problem is None and text is None:
-            problem = "text_missing"
-        if problem is None and text is not None and not text.strip():
-            problem = "text_empty"
-        uid = uid_of(self.image, self.text, self.uid)
-        base = {"uid": uid, "key": self.key, "text": text, "image": self.image, "source": self.source}
-        return {**base, "license": self.license, "problem": problem, "detail": detail, **self.kept}
+                self.fail("text_not_utf8", str(error))
+        if text is not None and len(text) > MAX_TEXT_CHARACTERS:
+            self.fail("text_too_long", f"{len(text)} characters, and the limit is {MAX_TEXT_CHARACTERS}")
+            text = None
+        elif text is not None and not text.strip():
+            self.fail("text_empty")
+        content = self.text if self.image is not None or self.text is not None else self.key.encode("utf-8", "replace")
+        row: dict[str, object] = {"uid": uid_of(self.image, content, self.uid), "text": text, "image": self.image}
+        about = {"key": self.key, "source": self.source, "license": self.license, "problem": self.problem}
+        for name, value in {**about, "detail": self.detail and self.detail[:300], **self.kept}.items():
+            row[name] = _storable(value)
+        return row
+
+
+def _storable(value: object) -> object:
+    """Return a value that Arrow can hold: what is no Unicode in a string (as in odd file names) is escaped."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def tables_of(samples: Iterable[Sample], schema: pa.Schema) -> Iterator[pa.Table]:
@@ -103,9 +124,16 @@ def tables_of(samples: Iterable[Sample], schema: pa.Schema) -> Iterator[pa.Table
 
 
 def _table(rows: list[dict[str, object]], schema: pa.Schema) -> pa.Table:
-    return pa.table({name: pa.array([row.get(name) for row in rows], schema.field(name).type) for name in schema.names}, schema=schema)
+    columns = [pa.array([row.get(name) for row in rows], schema.field(name).type) for name in schema.names]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
-def pool_schema(kept: Iterable[pa.Field]) -> pa.Schema:
-    """Return POOL_SCHEMA followed by the kept columns."""
-    return pa.schema([*POOL_SCHEMA, *kept])
+def pool_schema(kept: Iterable[pa.Field[Any]]) -> pa.Schema:
+    """Return POOL_SCHEMA followed by the kept columns; raises RecipeError where a name is taken already."""
+    fields = [*POOL_SCHEMA]
+    for column in kept:
+        if column.name in (taken := [field.name for field in fields]):
+            expected, do = f"other names than {', '.join(taken)}", "Leave it out of `keep`: it is there already."
+            raise RecipeError("keep", expected=expected, found=repr(column.name), do=do)
+        fields.append(column)
+    return pa.schema(fields)
