@@ -56,9 +56,11 @@ class WebDatasetPool(PartsPool):
             try:
                 archive = _opened(file)
                 while (member := _next(archive)) is not None:
+                    if member.isdir():
+                        continue
                     its_key, suffix = _key_and_suffix(member.name)
-                    if member.isdir() or its_key.endswith("/") or not its_key:
-                        hidden += not member.isdir()
+                    if not its_key or its_key.endswith("/"):
+                        hidden += 1
                         continue
                     if its_key != key or suffix in parts:
                         yield from self._grouped(key, parts, seen)
