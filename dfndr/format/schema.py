@@ -150,6 +150,8 @@ class EncoderRecord:
         try:
             shape = dict(cast("Mapping[str, Any]", given["preprocess"]))
             for key in ("size", "mean", "std"):
+                if not isinstance(shape[key], list):
+                    raise TypeError(f"{key!r} is no list")
                 shape[key] = tuple(shape[key])
             record = cls(**{**given, "preprocess": Preprocess(**shape)})
         except (KeyError, TypeError, ValueError) as error:

@@ -102,6 +102,7 @@ LIES = {
     "an encoder of wrong types": lambda given: given["encoders"]["enc"].update(dim="8"),
     "an encoder without preprocessing": lambda given: given["encoders"]["enc"].update(preprocess=None),
     "an encoder with other preprocessing": lambda given: given["encoders"]["enc"]["preprocess"].update(size=["x"]),
+    "an encoder with an object for a list": lambda given: given["encoders"]["enc"]["preprocess"].update(mean={}),
     "a name that is a path": lambda given: given.update(name="../x"),
     "shards that are an object": lambda given: given.update(shards={}),
     "a shard that is null": lambda given: given["shards"].append(None),
