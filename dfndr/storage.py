@@ -87,6 +87,7 @@ def _explained(path: str, doing: str) -> Iterator[None]:
         errno.EROFS: "The place is read-only: choose another one.",
         errno.ENOENT: "Check the path.",
         errno.EISDIR: "A file is needed here, and this is a folder: check the path.",
+        errno.EEXIST: "A part of this path is a file, not a folder: check the path.",
         errno.ENOTDIR: "A part of this path is a file, not a folder: check the path.",
     }
     try:
@@ -171,15 +172,17 @@ def expand(pattern: str) -> list[str]:
     """
     paths: list[str] = []
     for single in _braces(pattern):
-        if not any(mark in single for mark in "*?["):
-            paths += [single] if exists(single) else []
-        elif is_remote(single):
+        is_glob = any(mark in single for mark in "*?[")
+        if is_remote(single):
             fs, inner = _remote(single)
-            paths += sorted(str(fs.unstrip_protocol(found)) for found in fs.glob(inner))  # type: ignore[attr-defined]
+            found = fs.glob(inner) if is_glob else [inner] if exists(single) else []  # type: ignore[attr-defined]
+            paths += sorted(str(fs.unstrip_protocol(path)) for path in found)  # type: ignore[attr-defined]
+        elif not is_glob:
+            paths += [single] if exists(single) else []
         else:
             import glob
 
-            paths += sorted(glob.glob(str(_local(single)), recursive=True))
+            paths += sorted(glob.glob(str(_local(single)), recursive=True))  # noqa: PTH207  absolute patterns too
     return list(dict.fromkeys(paths))
 
 
@@ -246,7 +249,7 @@ def put(root: str, path: str, data: bytes | Callable[[BinaryIO], None]) -> Store
                 fs.makedirs(inner.rsplit("/", 1)[0], exist_ok=True)  # type: ignore[attr-defined]
                 fs.put_file(str(temporary), inner)  # type: ignore[attr-defined]
             else:
-                os.replace(temporary, _local(join(root, named)))
+                temporary.replace(_local(join(root, named)))
         finally:
             temporary.unlink(missing_ok=True)
     return Stored(named, hashing.size_bytes, digest)
