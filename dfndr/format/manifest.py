@@ -236,10 +236,15 @@ def read_manifest(root: str) -> Manifest:
 
 def write_manifest(root: str, manifest: Manifest) -> Stored:
     """Write `manifest.json`: the commit. Raises FormatError where the manifest does not add up."""
-    given = manifest.to_json()
-    Manifest.from_json(json.loads(canonical(given)), "the manifest to be written")
-    text = json.dumps(given, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-    return storage.put(root, MANIFEST, text.encode())
+    given, where = manifest.to_json(), "the manifest to be written"
+    try:
+        text = canonical(given)
+    except (ValueError, TypeError) as error:
+        raise FormatError(where, expected="what JSON can say", found=str(error), do="Report this.") from error
+    Manifest.from_json(json.loads(text), where)
+    return storage.put(
+        root, MANIFEST, (json.dumps(given, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    )
 
 
 def _named_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
