@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dfndr import storage
 from dfndr.dataset import Dataset
@@ -11,6 +12,10 @@ from dfndr.encoder import Encoded, Encoder, EncoderSpec, open_encoder
 from dfndr.errors import DataError, ModelError, UsageError
 from dfndr.format.schema import Space
 from dfndr.search import Index
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = ["encoder_of", "nearest", "opened_index"]
 
@@ -74,7 +79,7 @@ def nearest(
     """
     wanted = k
     if uid is not None:
-        vectors = dataset.vectors(index.space.name, [_row_of(dataset, uid)])[:, 0]
+        vectors = index.vectors_of(uid)[:1]
         wanted = k + 1
     else:
         encoder = encoder_of(dataset, index.space, pretrained=pretrained, device=device)
@@ -86,21 +91,11 @@ def nearest(
     return [{"uid": name, "score": score, "text": texts.get(name)} for name, score in pairs]
 
 
-def _usable(encoded: Encoded, query: object):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _usable(encoded: Encoded, query: object) -> npt.NDArray[np.float32]:
     if encoded.problems:
         reason, detail = encoded.problems[0]
         raise DataError(f"query {query!r}", expected="something to embed", found=f"{reason}: {detail}", do="Try another one.")
     return encoded.vectors
-
-
-def _row_of(dataset: Dataset, uid: str) -> int:
-    start = 0
-    for table in dataset.tables(["uid"]):
-        names = table["uid"].to_pylist()
-        if uid in names:
-            return start + names.index(uid)
-        start += len(names)
-    raise UsageError(f"uid {uid!r}", expected="a sample of the dataset", found="none with this uid", do="Check it.")
 
 
 def _texts(dataset: Dataset, uids: list[str]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from dfndr.storage import Stored
 from dfndr_builders import recipe as told
 from dfndr_builders.bank import BankRows, write_texts
 from dfndr_builders.caption import CaptionStage, Retrieval
+from dfndr_builders.dfn import train_dfn
 from dfndr_builders.embed import Embed
 from dfndr_builders.inspect import Inspect
 from dfndr_builders.output import claimed, sweep
@@ -109,20 +110,15 @@ class Build:
         """Train the recipe's own filter; return its folder relative to the root, "" where there is none to train."""
         if self.recipe.dfn is None:
             return ""
-        from dfndr_builders.dfn import train_from_recipe
-
         pool = open_pools(self.recipe.dfn.pool, self.folder, self.recipe.seed)
-        given = {"dfn": self.recipe.dfn.model_dump(mode="json"), "seed": self.recipe.seed, "pool": _listing(pool)}
-        digest = phase_digest("dfn", **given, threads=self.recipe.compute.threads)
-        place = f"models/dfn-{digest[:12]}"
-        train_from_recipe(
-            self.recipe,
-            pool,
-            storage.join(self.root, place),
-            work=self._phase("dfn", digest),
-            device=self.device,
-            progress=self.progress,
+        spec = self.recipe.dfn.spec(
+            seed=self.recipe.seed, threads=self.recipe.compute.threads, device=self.device
         )
+        given = {"dfn": self.recipe.dfn.model_dump(mode="json"), "seed": spec.seed, "threads": spec.threads}
+        digest = phase_digest("dfn", **given, listing=_listing(pool))
+        place = f"models/dfn-{digest[:12]}"
+        work = self._phase("dfn", digest)
+        train_dfn(spec, pool, storage.join(self.root, place), work=work, progress=self.progress)
         return place
 
     def _score(self, pool: Pool, scorers: Mapping[str, Model]) -> tuple[str, Manifest]:
@@ -218,7 +214,7 @@ class Build:
             scorers=scorers,
             funnel=(*scored.funnel, chosen.step, step_of("build", shards)),
             files=self._filter_files(),
-            more={"selection": {"rule": self.recipe.select.model_dump(exclude_none=True), "cut": chosen.cut}},
+            more={"scores": scores.removeprefix(self.root).lstrip("/"), "selection": {"rule": self.recipe.select.model_dump(exclude_none=True), "cut": chosen.cut}},
         )
         write_manifest(self.root, manifest)
         sweep(self.root, manifest)

@@ -59,7 +59,18 @@ def build(
 def train_dfn(recipe: RecipePath, out: Out, device: Device = "auto", as_json: AsJson = False) -> None:
     """Train the filter of a recipe's [dfn] section into a folder that local-dir: loads."""
     from dfndr.console import console_progress
-    from dfndr_builders.dfn import train_recipe
+    from dfndr.errors import RecipeError
+    from dfndr_builders.dfn import train_dfn as train
+    from dfndr_builders.pools.opened import open_pools
+    from dfndr_builders.recipe import read_recipe
 
-    result = train_recipe(recipe, out, device=device, progress=console_progress())
-    typer.echo(json.dumps(result.to_json(), indent=1) if as_json else str(result))
+    read, _ = read_recipe(recipe)
+    if read.dfn is None:
+        raise RecipeError(str(recipe), expected="a [dfn] section", found="none", do="See docs/recipes.md.")
+    pool = open_pools(read.dfn.pool, recipe.resolve().parent, read.seed)
+    spec = read.dfn.spec(seed=read.seed, threads=read.compute.threads, device=device)
+    result = train(spec, pool, out, work=out.rstrip("/") + ".work", progress=console_progress())
+    if as_json:
+        typer.echo(json.dumps(result.to_json(), indent=1))
+    else:
+        typer.echo(f"{out}: trained on {result.samples:,} pairs, {result.samples_seen:,} seen; use it as local-dir:{out}")

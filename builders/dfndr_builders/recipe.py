@@ -18,6 +18,7 @@ from dfndr.encoder import EncoderSpec
 from dfndr.errors import MissingExtra, RecipeError
 from dfndr.format.manifest import canonical
 from dfndr.format.schema import NAME
+from dfndr_builders.dfn import DfnSpec
 from dfndr_builders.select import Rule
 
 try:
@@ -25,7 +26,7 @@ try:
 except ImportError as error:
     raise MissingExtra.of("pydantic", "build") from error
 
-__all__ = ["Caption", "Dfn", "Embed", "Output", "PoolRecipe", "Recipe", "Score", "Select", "read_recipe"]
+__all__ = ["Caption", "Dfn", "Embed", "Output", "PoolRecipe", "Recipe", "Score", "Select", "read_recipe", "resolve", "shipped_recipe"]
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Fraction01 = Annotated[float, Field(ge=0, le=1)]
@@ -36,7 +37,7 @@ TRAINED = "recipe:dfn"
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class _Pool(_Strict):
@@ -46,9 +47,13 @@ class _Pool(_Strict):
     swap_texts: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
-class _Files(_Pool):
-    path: str | list[str]
+class _Pairs(_Pool):
+    every_text: bool = False
     uid: str | None = None
+
+
+class _Files(_Pairs):
+    path: str | list[str]
 
 
 class WebDataset(_Files):
@@ -57,13 +62,13 @@ class WebDataset(_Files):
     kind: Literal["webdataset"]
     image: str = "jpg;jpeg;png;webp;gif"
     text: str = "txt"
-    every_text: bool = False
 
 
 class Folder(_Files):
     """A folder tree of images with .txt or .json beside them."""
 
     kind: Literal["folder"]
+    image: str = "jpg;jpeg;png;webp;gif"
     text: str = "txt"
 
 
@@ -75,15 +80,15 @@ class Parquet(_Files):
     text: str = "text"
 
 
-class Hf(_Pool):
+class Hf(_Pairs):
     """Anything that Hugging Face `datasets` loads."""
 
     kind: Literal["hf"]
     name: str
+    config: str | None = None
     split: str = "train"
     image: str = "image"
     text: str = "text"
-    uid: str | None = None
 
 
 class Glyphs(_Pool):
@@ -177,8 +182,17 @@ class Dfn(_Strict):
     weight_decay: Annotated[float, Field(ge=0)] = 0.2
     warmup_steps: Annotated[int, Field(ge=0)] = 100
     beta2: Annotated[float, Field(gt=0, lt=1)] = 0.98
+    epsilon: Annotated[float, Field(gt=0)] = 1e-6
+    grad_clip_norm: Annotated[float, Field(gt=0)] | None = None
+    precision: Literal["fp32", "amp", "amp_bf16", "bf16"] = "fp32"
+    image_mean: Annotated[tuple[float, float, float], Field(strict=False)] | None = None
+    image_std: Annotated[tuple[float, float, float], Field(strict=False)] | None = None
+    crop_scale: Annotated[tuple[Fraction01, Fraction01], Field(strict=False)] = (0.9, 1.0)
     workers: Annotated[int, Field(ge=0)] = 1
-    license: str = "unknown"
+
+    def spec(self, *, seed: int, threads: int, device: str) -> DfnSpec:
+        """Return what the trainer is given."""
+        return DfnSpec(**self.model_dump(exclude={"pool"}), seed=seed, threads=threads, device=device)
 
 
 class Recipe(_Strict):
@@ -290,3 +304,15 @@ def _fields_near(loc: tuple[str | int, ...]) -> list[str]:
     for part in loc[:-1]:
         model = sections.get(str(part), model)
     return list(model.model_fields)
+
+
+def shipped_recipe(name: str) -> Path:
+    """Return the path of a recipe that comes with the package, such as "quickstart".
+
+    An installed wheel holds them inside the package, a checkout beside it.
+    """
+    package = Path(__file__).parent
+    for folder in (package / "_recipes", package.parent / "recipes"):
+        if (folder / f"{name}.toml").is_file():
+            return folder / f"{name}.toml"
+    raise RecipeError(name, expected="a recipe that comes with dfndr", found="none of that name", do="See docs/recipes.md.")

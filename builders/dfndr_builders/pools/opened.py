@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dfndr_builders import recipe as told
@@ -29,27 +29,54 @@ def open_pool(given: PoolRecipe, folder: Path, seed: int) -> Pool:
 
 
 def _plain(given: PoolRecipe, folder: Path, seed: int) -> Pool:
-    about = {"keep": tuple(given.keep), "source": given.source, "license": given.license}
+    keep = tuple(given.keep)
     if isinstance(given, told.Glyphs):
         from dfndr_builders.pools.glyphs import GlyphsPool
 
-        return GlyphsPool(size=given.size, seed=seed, count=given.count, take=given.take, **about)
+        return GlyphsPool(
+            size=given.size,
+            seed=seed,
+            count=given.count,
+            take=given.take,
+            keep=keep,
+            source=given.source,
+            license=given.license,
+        )
     if isinstance(given, told.Hf):
-        from dfndr_builders.pools.hf import HfPool
-
-        local = resolve(given.name, folder)
-        name = local if Path(local).exists() else given.name
-        return HfPool(name, split=given.split, image=given.image, text=given.text, uid=given.uid, **about)
+        return _hf(given, folder)
     paths = tuple(resolve(path, folder) for path in ([given.path] if isinstance(given.path, str) else given.path))
+    kind: Callable[..., Pool]
     if isinstance(given, told.WebDataset):
-        from dfndr_builders.pools.webdataset import WebDatasetPool
+        from dfndr_builders.pools.webdataset import WebDatasetPool as kind
+    elif isinstance(given, told.Folder):
+        from dfndr_builders.pools.folder import FolderPool as kind
+    else:
+        from dfndr_builders.pools.parquet import ParquetPool as kind
+    return kind(
+        paths,
+        image=given.image,
+        text=given.text,
+        every_text=given.every_text,
+        keep=keep,
+        source=given.source,
+        license=given.license,
+        uid=given.uid,
+    )
 
-        more = {"image": given.image, "text": given.text, "every_text": given.every_text, "uid": given.uid}
-        return WebDatasetPool(paths, **more, **about)
-    if isinstance(given, told.Folder):
-        from dfndr_builders.pools.folder import FolderPool
 
-        return FolderPool(paths, text=given.text, uid=given.uid, **about)
-    from dfndr_builders.pools.parquet import ParquetPool
+def _hf(given: told.Hf, folder: Path) -> Pool:
+    from dfndr_builders.pools.hf import HfPool
 
-    return ParquetPool(paths, image=given.image, text=given.text, uid=given.uid, **about)
+    local = resolve(given.name, folder)
+    return HfPool(
+        local if Path(local).exists() else given.name,
+        split=given.split,
+        config=given.config,
+        image=given.image,
+        text=given.text,
+        every_text=given.every_text,
+        keep=tuple(given.keep),
+        source=given.source,
+        license=given.license,
+        uid=given.uid,
+    )

@@ -1,0 +1,30 @@
+# Two commands do everything, set-up included: `make quickstart` and `make test`.
+# The virtual environment is made with uv where there is one, else with pip, and again when pyproject.toml changed.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: quickstart test check lint types floors clean
+
+quickstart: $(READY)
+	$(BIN)/dfndr quickstart --out quickstart
+
+test: $(READY)
+	$(BIN)/python -m pytest -q $(ARGS)
+
+check: $(READY)
+	./check
+
+$(READY): pyproject.toml
+	@if command -v uv >/dev/null 2>&1; then \
+		echo "Making $(VENV) with uv" && uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) && \
+		uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[all,dev]'; \
+	else \
+		echo "Making $(VENV) with pip (uv would be faster)" && $(PYTHON) -m venv $(VENV) && \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all,dev]'; \
+	fi
+	@touch $@
+
+clean:
+	rm -rf $(VENV) quickstart .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist

@@ -1,0 +1,175 @@
+"""A build as its user meets it: the same dataset every time, resumed, reused, and honest about every row."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+from support.builds import write_recipe
+
+from dfndr.dataset import open_dataset
+from dfndr.encoder import open_encoder
+from dfndr.errors import RecipeError, UsageError
+from dfndr.format.manifest import read_manifest
+from dfndr.verify import verify
+from dfndr_builders.build import build
+from dfndr_builders.select import is_validation
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("built")
+    recipe = write_recipe(folder)
+    build(recipe, folder / "out", device="cpu")
+    return recipe, folder / "out"
+
+
+def test_the_funnel_adds_up_from_the_pool_to_the_last_shard(built: tuple[Path, Path]) -> None:
+    manifest = read_manifest(str(built[1]))
+    score, select, last = manifest.funnel
+    assert (score.name, score.rows_in, score.rows_out) == ("score", 2500, 2500)
+    assert select.rows_out == 500 - sum(last.failed.values()) == len(manifest)
+    assert select.dropped["not_selected"] + select.dropped["duplicate"] == 2000
+    assert sum(shard.rows for shard in manifest.shards) == 500
+
+
+def test_what_was_built_verifies(built: tuple[Path, Path]) -> None:
+    report = verify(str(built[1]))
+    assert report.ok, str(report)
+
+
+def test_the_rows_with_the_highest_scores_are_kept(built: tuple[Path, Path]) -> None:
+    dataset = open_dataset(built[1])
+    scores = open_dataset(built[1] / str(dataset.manifest.provenance["scores"])).rows(["uid", "dfn"])
+    ranked = sorted(zip(scores["uid"].to_pylist(), scores["dfn"].to_pylist(), strict=True), key=lambda row: (-row[1], row[0]))
+    first = list(dict.fromkeys(uid for uid, _ in ranked))[:500]
+    assert set(dataset.rows(["uid"])["uid"].to_pylist()) == set(first)
+
+
+def test_vectors_are_those_of_the_rows_own_picture_text_and_captions(built: tuple[Path, Path]) -> None:
+    from dfndr.nearest import encoder_of
+    from dfndr_builders.recipe import read_recipe
+
+    dataset = open_dataset(built[1])
+    recipe, _ = read_recipe(built[0])
+    spec = recipe.embed[0].spec("tiny", recipe.compute, "cpu", "random:1")
+    from dataclasses import replace
+
+    encoder = open_encoder(replace(spec, model=str(built[0].parent / "tiny.json")))
+    assert encoder.record.weights_sha256 == dataset.manifest.encoders["tiny"].weights_sha256
+    assert encoder_of is not None
+    rows = dataset.rows(["text", "captions"]).to_pylist()[::37]
+    texts = encoder.encode_texts([row["text"] for row in rows]).vectors
+    np.testing.assert_allclose(dataset.vectors("text/tiny")[::37, 0], texts, atol=2e-3)
+    for place in range(2):
+        captions = encoder.encode_texts([row["captions"][place] for row in rows]).vectors
+        np.testing.assert_allclose(dataset.vectors("caption/tiny")[::37, place], captions, atol=2e-3)
+
+
+def test_captions_are_the_nearest_of_the_bank_best_first(built: tuple[Path, Path]) -> None:
+    rows = open_dataset(built[1]).rows(["captions", "caption_scores", "caption_models", "caption_seeds"]).to_pylist()
+    for row in rows:
+        assert len(set(row["captions"])) == len(row["caption_seeds"]) == 2
+        assert row["caption_scores"][0] >= row["caption_scores"][1]
+        assert row["caption_models"] == ["retrieval:dfn"] * 2
+
+
+def test_splits_follow_the_hash_of_the_uid(built: tuple[Path, Path]) -> None:
+    dataset = open_dataset(built[1])
+    assert len(dataset.split("train")) + len(dataset.split("validation")) == len(dataset)
+    for split in ("train", "validation"):
+        uids = dataset.split(split).rows(["uid"])["uid"].to_pylist()
+        assert uids and all(is_validation(uid, 0.1) == (split == "validation") for uid in uids)
+
+
+def test_building_again_changes_nothing_and_another_folder_gives_the_same_digest(
+    built: tuple[Path, Path], tmp_path: Path
+) -> None:
+    recipe, out = built
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.npy")}
+    again = build(recipe, out, device="cpu")
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.npy")} == before
+    assert build(recipe, tmp_path / "elsewhere", device="cpu").digest == again.digest == read_manifest(str(out)).digest
+
+
+def test_a_file_that_is_gone_is_made_again(built: tuple[Path, Path]) -> None:
+    recipe, out = built
+    digest = read_manifest(str(out)).digest
+    gone = sorted(out.glob("image/tiny/*.npy"))[1]
+    content = gone.read_bytes()
+    gone.unlink()
+    assert not verify(str(out)).ok
+    assert build(recipe, out, device="cpu").digest == digest
+    assert gone.read_bytes() == content
+
+
+def test_another_threshold_uses_the_scores_again_and_leaves_no_stale_file(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    build(write_recipe(tmp_path), out, device="cpu")
+    scores = {path: path.stat().st_mtime_ns for path in out.glob("phases/score-*/rows/*")}
+    narrower = write_recipe(tmp_path, top_fraction="0.1")
+    with pytest.raises(UsageError, match="--replace"):
+        build(narrower, out, device="cpu")
+    manifest = build(narrower, out, device="cpu", replace=True)
+    assert len(manifest) == 250
+    assert {path: path.stat().st_mtime_ns for path in out.glob("phases/score-*/rows/*")} == scores
+    named = {stored.path for shard in manifest.shards for stored in shard.files.values()}
+    assert {path.relative_to(out).as_posix() for path in (out / "rows").iterdir()} <= named
+    assert verify(str(out)).ok
+
+
+def test_a_folder_that_holds_something_else_is_refused_untouched(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.tex").write_text("precious")
+    with pytest.raises(UsageError, match="'thesis.tex' in it"):
+        build(write_recipe(tmp_path), out, device="cpu")
+    assert [path.name for path in out.iterdir()] == ["thesis.tex"]
+    with pytest.raises(UsageError, match="found a file"):
+        build(write_recipe(tmp_path), out / "thesis.tex", device="cpu")
+
+
+def test_two_builds_into_one_folder_do_not_mix(tmp_path: Path) -> None:
+    from dfndr.storage import locked
+
+    out = tmp_path / "out"
+    with locked(str(out), ".dfndr-lock"), pytest.raises(UsageError, match="one that is running"):
+        build(write_recipe(tmp_path), out, device="cpu")
+
+
+def test_a_recipe_that_keeps_nothing_says_so_and_builds_an_empty_dataset(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, top_fraction="0.0001")
+    manifest = build(recipe, tmp_path / "out", device="cpu")
+    assert len(manifest) == 0
+    assert manifest.funnel[-1].rows_out == 0
+    assert verify(str(tmp_path / "out")).ok
+
+
+def test_a_pool_that_is_not_there_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    text = write_recipe(tmp_path).read_text().replace('kind = "glyphs"\ncount = 2_500', 'kind = "webdataset"\npath = "no/{0..3}.tar"')
+    (tmp_path / "recipe.toml").write_text(text)
+    with pytest.raises(Exception, match="no/") as caught:
+        build(tmp_path / "recipe.toml", tmp_path / "out", device="cpu")
+    assert caught.value.exit_code in (1, 2)
+
+
+def test_records_are_json_that_says_what_the_manifest_says(built: tuple[Path, Path]) -> None:
+    manifest = read_manifest(str(built[1]))
+    folder = built[1] / "shards" / str(manifest.provenance["phase"])[:12]
+    for shard in manifest.shards:
+        assert json.loads((folder / f"{shard.index:05d}.json").read_text()) == shard.to_json()
+
+
+def test_the_truth_about_swapped_texts_is_a_column(built: tuple[Path, Path]) -> None:
+    dataset = open_dataset(built[1])
+    scores = open_dataset(built[1] / str(dataset.manifest.provenance["scores"])).rows(["swapped"])
+    share = pc.mean(pc.cast(scores["swapped"], "float64")).as_py()
+    assert 0.25 < share < 0.35
+    assert "swapped" in dataset.schema().names
+
+
+def test_a_recipe_without_its_model_is_refused(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, pretrained='"recipe:dfn"')
+    with pytest.raises(RecipeError, match=r"\[dfn\] section"):
+        build(recipe, tmp_path / "out", device="cpu")

@@ -1,0 +1,46 @@
+"""Kill a build hard at random moments: running it again always ends in the digest of an undisturbed one."""
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from support.builds import forkserver, run_build, write_recipe
+
+from dfndr.format.manifest import read_manifest
+from dfndr.verify import verify
+
+KILLS = 10
+
+
+@pytest.mark.slow
+def test_a_build_killed_at_ten_random_moments_ends_in_the_same_digest(tmp_path: Path) -> None:
+    recipe, context = str(write_recipe(tmp_path)), forkserver()
+
+    def start(out: Path):
+        process = context.Process(target=run_build, args=(recipe, str(out)))
+        process.start()
+        return process
+
+    start(tmp_path / "warm-up").join()  # the first child waits for the fork server to load its modules
+    begun = time.monotonic()
+    start(tmp_path / "undisturbed").join()
+    took = time.monotonic() - begun
+    wanted = read_manifest(str(tmp_path / "undisturbed")).digest
+    moments = random.Random()
+    killed = 0
+    for number in range(KILLS):
+        out = tmp_path / f"killed-{number}"
+        process = start(out)
+        process.join(timeout=moments.uniform(0, took))
+        process.kill()
+        process.join()
+        killed += process.exitcode == -signal.SIGKILL
+        again = start(out)
+        again.join()
+        assert again.exitcode == 0
+        assert read_manifest(str(out)).digest == wanted
+        assert verify(str(out)).ok
+        assert not list(out.rglob(".tmp-*"))
+    assert killed >= KILLS // 2, "most of the builds were done before they could be killed"
