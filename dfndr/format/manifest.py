@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from dfndr import storage
 from dfndr.errors import FormatError
+from dfndr.format.fields import DO, count, file_json, file_of, json_object, json_of, known_fields, one_of, typed
 from dfndr.format.schema import DROPPED, FAILED, FORMAT, NAME, SPLITS, EncoderRecord, Space
 from dfndr.storage import Stored
 
@@ -20,11 +19,6 @@ __all__ = ["MANIFEST", "Manifest", "Shard", "Step", "canonical", "read_manifest"
 
 MANIFEST = "manifest.json"
 _MAX_BYTES = 1 << 30
-_MOST = 1 << 53
-_SAFE_PATH = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_DO = "The manifest was altered or written by something else: fetch or build the dataset again."
-_T = TypeVar("_T")
 
 
 def canonical(value: object) -> bytes:
@@ -79,27 +73,27 @@ class Shard:
             "rows": self.rows,
             "dropped": dict(self.dropped),
             "failed": dict(self.failed),
-            "files": {role: _stored_json(stored) for role, stored in self.files.items()},
+            "files": {role: file_json(stored) for role, stored in self.files.items()},
             "notes": dict(self.notes),
         }
 
     @classmethod
     def from_json(cls, given: object, where: str) -> Shard:
         """Read a record; raises FormatError where a field is missing, unsafe, or does not add up."""
-        fields = _fields(given, cls, where)
-        notes = _object(fields.get("notes"), f"{where}, notes")
+        fields = known_fields(given, cls, where)
+        notes = json_object(fields.get("notes"), f"{where}, notes")
         shard = cls(
-            index=_count(fields, "index", where),
-            split=_one_of(fields, "split", SPLITS, where),
-            rows_in=_count(fields, "rows_in", where),
-            rows=_count(fields, "rows", where),
+            index=count(fields, "index", where),
+            split=one_of(fields, "split", SPLITS, where),
+            rows_in=count(fields, "rows_in", where),
+            rows=count(fields, "rows", where),
             dropped=_reasons(fields, "dropped", DROPPED, where),
             failed=_reasons(fields, "failed", FAILED, where),
             files={
-                role: _stored(value, f"{where}, file {role!r}")
-                for role, value in _object(fields.get("files"), where).items()
+                role: file_of(value, f"{where}, file {role!r}")
+                for role, value in json_object(fields.get("files"), where).items()
             },
-            notes={key: _typed(notes, key, str, where) for key in notes},
+            notes={key: typed(notes, key, str, where) for key in notes},
         )
         _adds_up(where, shard.rows_in, shard.rows, shard.dropped, shard.failed)
         return shard
@@ -149,71 +143,71 @@ class Manifest:
             "scorers": {name: record.to_json() for name, record in self.scorers.items()},
             "funnel": [step.to_json() for step in self.funnel],
             "provenance": dict(self.provenance),
-            "files": {role: _stored_json(stored) for role, stored in self.files.items()},
+            "files": {role: file_json(stored) for role, stored in self.files.items()},
             "shards": [shard.to_json() for shard in self.shards],
         }
 
     @classmethod
     def from_json(cls, given: object, where: str) -> Manifest:
         """Read the JSON object of `manifest.json`; raises FormatError at the first thing that is wrong."""
-        fields = _object(given, where)
+        fields = json_object(given, where)
         if fields.get("format") != FORMAT:
             found = repr(fields.get("format"))
             raise FormatError(where, expected=f"format {FORMAT!r}", found=found, do="Use the dfndr that wrote it.")
-        _fields(given, cls, where, "format", "rows")
+        known_fields(given, cls, where, "format", "rows")
         spaces = tuple(
-            Space.from_json(_object(value, where), f"{where}, space {number}")
-            for number, value in enumerate(_list(fields, "spaces", where))
+            Space.from_json(json_object(value, where), f"{where}, space {number}")
+            for number, value in enumerate(typed(fields, "spaces", list, where))
         )
         manifest = cls(
             name=_name(fields, where),
-            license=_typed(fields, "license", str, where),
-            recipe=_typed(fields, "recipe", str, where),
-            recipe_digest=_typed(fields, "recipe_digest", str, where),
-            seed=_typed(fields, "seed", int, where),
+            license=typed(fields, "license", str, where),
+            recipe=typed(fields, "recipe", str, where),
+            recipe_digest=typed(fields, "recipe_digest", str, where),
+            seed=typed(fields, "seed", int, where),
             spaces=spaces,
             encoders=_encoders(fields, "encoders", where),
             scorers=_encoders(fields, "scorers", where),
             shards=tuple(
                 Shard.from_json(value, f"{where}, shard {number}")
-                for number, value in enumerate(_list(fields, "shards", where))
+                for number, value in enumerate(typed(fields, "shards", list, where))
             ),
-            funnel=tuple(_step(value, where) for value in _list(fields, "funnel", where)),
-            provenance=_object(fields.get("provenance"), where),
-            files={role: _stored(value, where) for role, value in _object(fields.get("files"), where).items()},
+            funnel=tuple(_step(value, where) for value in typed(fields, "funnel", list, where)),
+            provenance=json_object(fields.get("provenance"), where),
+            files={role: file_of(value, where) for role, value in json_object(fields.get("files"), where).items()},
         )
-        manifest._check(where, _count(fields, "rows", where))
+        manifest._check(where, count(fields, "rows", where))
         return manifest
 
     def _check(self, where: str, rows: int) -> None:
         total = sum(shard.rows for shard in self.shards)
         if rows != total:
-            raise FormatError(where, expected=f"{rows} rows", found=f"shards of {total} rows in all", do=_DO)
+            raise FormatError(where, expected=f"{rows} rows", found=f"shards of {total} rows in all", do=DO)
         names = [space.name for space in self.spaces]
         if len(set(names)) != len(names):
-            raise FormatError(where, expected="spaces with names of their own", found=repr(names), do=_DO)
+            raise FormatError(where, expected="spaces with names of their own", found=repr(names), do=DO)
         unknown = {space.encoder for space in self.spaces} - set(self.encoders)
         if unknown:
-            raise FormatError(where, expected="a record for every encoder", found=f"none for {sorted(unknown)}", do=_DO)
+            raise FormatError(where, expected="a record for every encoder", found=f"none for {sorted(unknown)}", do=DO)
         wanted = {"rows", *names}
         for number, shard in enumerate(self.shards):
             if set(shard.files) - {"problems"} != wanted:
                 found = f"{sorted(shard.files)} in shard {number}"
-                raise FormatError(where, expected=f"the files {sorted(wanted)}", found=found, do=_DO)
+                raise FormatError(where, expected=f"the files {sorted(wanted)}", found=found, do=DO)
             if shard.index != number:
-                raise FormatError(where, expected=f"shard {number}", found=f"shard {shard.index}", do=_DO)
+                raise FormatError(where, expected=f"shard {number}", found=f"shard {shard.index}", do=DO)
         paths = [stored.path for shard in self.shards for stored in shard.files.values()]
         paths += [stored.path for stored in self.files.values()]
         if len(set(paths)) != len(paths):
             twice = Counter(paths).most_common(1)[0][0]
-            raise FormatError(where, expected="each file named once", found=f"{twice} twice", do=_DO)
+            raise FormatError(where, expected="each file named once", found=f"{twice} twice", do=DO)
         for before, after in zip(self.funnel, self.funnel[1:], strict=False):
             if before.rows_out != after.rows_in:
                 found = f"{before.name} gives {before.rows_out}, {after.name} takes {after.rows_in}"
-                raise FormatError(f"{where}, funnel", expected="steps that join", found=found, do=_DO)
+                raise FormatError(f"{where}, funnel", expected="steps that join", found=found, do=DO)
         if self.funnel and self.funnel[-1].rows_out != rows:
             found = f"{self.funnel[-1].rows_out} rows out of the funnel"
-            raise FormatError(f"{where}, funnel", expected=f"{rows} rows", found=found, do=_DO)
+            raise FormatError(f"{where}, funnel", expected=f"{rows} rows", found=found, do=DO)
 
 
 def read_manifest(root: str) -> Manifest:
@@ -225,12 +219,12 @@ def read_manifest(root: str) -> Manifest:
         raise FormatError(root, expected=f"a dataset with {MANIFEST}", found=missing, do=do)
     size = storage.size_of(path)
     if size > _MAX_BYTES:
-        raise FormatError(path, expected=f"at most {_MAX_BYTES} bytes", found=f"{size} bytes", do=_DO)
+        raise FormatError(path, expected=f"at most {_MAX_BYTES} bytes", found=f"{size} bytes", do=DO)
     try:
-        given = json.loads(storage.read_bytes(path), object_pairs_hook=_named_once)
+        given = json_of(storage.read_bytes(path))
         canonical(given)  # refuses what JSON cannot say and a digest cannot be made over: NaN, lone surrogates
     except (ValueError, RecursionError) as error:
-        raise FormatError(path, expected="JSON in UTF-8", found=str(error), do=_DO) from error
+        raise FormatError(path, expected="JSON in UTF-8", found=str(error), do=DO) from error
     return Manifest.from_json(given, path)
 
 
@@ -247,36 +241,14 @@ def write_manifest(root: str, manifest: Manifest) -> Stored:
     )
 
 
-def _named_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("an object that holds one name twice")
-    return found
-
-
-def _stored_json(stored: Stored) -> dict[str, object]:
-    return {"path": stored.path, "size_bytes": stored.size_bytes, "sha256": stored.sha256}
-
-
-def _stored(given: object, where: str) -> Stored:
-    fields = _fields(given, Stored, where)
-    path, digest = _typed(fields, "path", str, where), _typed(fields, "sha256", str, where)
-    if len(path) > 512 or not _SAFE_PATH.fullmatch(path):
-        expected = "a relative path inside the dataset, without '..'"
-        raise FormatError(where, expected=expected, found=repr(path), do="Do not use it: it is hostile or damaged.")
-    if not _SHA256.fullmatch(digest):
-        raise FormatError(where, expected="a sha256 of 64 hex digits", found=repr(digest), do=_DO)
-    return Stored(path, _count(fields, "size_bytes", where), digest)
-
-
 def _step(given: object, where: str) -> Step:
-    fields = _fields(given, Step, f"{where}, funnel")
-    name = _typed(fields, "name", str, where)
+    fields = known_fields(given, Step, f"{where}, funnel")
+    name = typed(fields, "name", str, where)
     where = f"{where}, funnel step {name!r}"
     step = Step(
         name,
-        _count(fields, "rows_in", where),
-        _count(fields, "rows_out", where),
+        count(fields, "rows_in", where),
+        count(fields, "rows_out", where),
         _reasons(fields, "dropped", DROPPED, where),
         _reasons(fields, "failed", FAILED, where),
     )
@@ -292,62 +264,23 @@ def _adds_up(where: str, rows_in: int, rows: int, dropped: Mapping[str, int], fa
 
 
 def _encoders(fields: Mapping[str, Any], key: str, where: str) -> dict[str, EncoderRecord]:
-    given = _object(fields.get(key), f"{where}, {key}")
+    given = json_object(fields.get(key), f"{where}, {key}")
     return {
-        name: EncoderRecord.from_json(_object(value, where), f"{where}, {key} {name!r}")
+        name: EncoderRecord.from_json(json_object(value, where), f"{where}, {key} {name!r}")
         for name, value in given.items()
     }
 
 
 def _name(fields: Mapping[str, Any], where: str) -> str:
-    name = _typed(fields, "name", str, where)
+    name = typed(fields, "name", str, where)
     if not NAME.fullmatch(name):
-        raise FormatError(where, expected=f"a name like {NAME.pattern}", found=repr(name), do=_DO)
+        raise FormatError(where, expected=f"a name like {NAME.pattern}", found=repr(name), do=DO)
     return name
 
 
 def _reasons(fields: Mapping[str, Any], key: str, allowed: Mapping[str, str], where: str) -> dict[str, int]:
-    given = _object(fields.get(key), f"{where}, {key}")
+    given = json_object(fields.get(key), f"{where}, {key}")
     unknown = set(given) - set(allowed)
     if unknown:
-        raise FormatError(where, expected=f"reasons from the closed list for {key}", found=f"{sorted(unknown)}", do=_DO)
-    return {reason: _count(given, reason, where) for reason in given}
-
-
-def _fields(given: object, kind: type[Stored | Step | Shard | Manifest], where: str, *more: str) -> Mapping[str, Any]:
-    found = _object(given, where)
-    unknown = set(found) - {field.name for field in dataclasses.fields(kind)} - set(more)
-    if unknown:
-        raise FormatError(where, expected="no field that the format does not have", found=f"{sorted(unknown)}", do=_DO)
-    return found
-
-
-def _object(given: object, where: str) -> Mapping[str, Any]:
-    if not isinstance(given, dict):
-        raise FormatError(where, expected="a JSON object", found=type(given).__name__, do=_DO)
-    return cast("Mapping[str, Any]", given)
-
-
-def _list(fields: Mapping[str, Any], key: str, where: str) -> Sequence[object]:
-    return _typed(fields, key, list, where)
-
-
-def _typed(fields: Mapping[str, Any], key: str, kind: type[_T], where: str) -> _T:
-    value = fields.get(key)
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise FormatError(where, expected=f"{key!r} as {kind.__name__}", found=repr(value)[:80], do=_DO)
-    return value
-
-
-def _count(fields: Mapping[str, Any], key: str, where: str) -> int:
-    value = _typed(fields, key, int, where)
-    if not 0 <= value <= _MOST:
-        raise FormatError(where, expected=f"{key!r} from 0 to 2**53", found=str(value), do=_DO)
-    return value
-
-
-def _one_of(fields: Mapping[str, Any], key: str, allowed: Sequence[str], where: str) -> str:
-    value = _typed(fields, key, str, where)
-    if value not in allowed:
-        raise FormatError(where, expected=f"{key!r} as one of {list(allowed)}", found=repr(value), do=_DO)
-    return value
+        raise FormatError(where, expected=f"reasons from the closed list for {key}", found=f"{sorted(unknown)}", do=DO)
+    return {reason: count(given, reason, where) for reason in given}
