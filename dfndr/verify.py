@@ -17,7 +17,7 @@ from dfndr.errors import DataError, FormatError, StorageError
 from dfndr.findings import Finding, Report, What
 from dfndr.format.manifest import MANIFEST, Manifest, Shard, read_manifest
 from dfndr.format.schema import NORM_TOLERANCE, Modality, Space
-from dfndr.format.shard import map_vectors, parquet_errors
+from dfndr.format.shard import map_vectors, parquet_errors, row_types
 from dfndr.format.uid import UID, pack_uids
 from dfndr.progress import SILENT, Progress
 from dfndr.storage import Stored
@@ -32,6 +32,8 @@ __all__ = ["verify"]
 _MOST = 1000
 """How many rows of one file are named for one defect; the others are counted."""
 _BLOCK = 1 << 21
+_NEEDS = {"text": "text", "caption": "captions"}
+"""Which column the vectors of a modality were made from."""
 
 
 def verify(root: str | os.PathLike[str], *, progress: Progress = SILENT) -> Report:
@@ -118,7 +120,9 @@ class _Check:
     def shard(self, shard: Shard) -> None:
         """Check a shard's files and what is in them."""
         for role, stored in shard.files.items():
-            pattern = rf"{re.escape(role)}/{shard.split}-\d{{5,}}-{stored.sha256[:8]}\.{'npy' if '/' in role else 'parquet'}"
+            pattern = (
+                rf"{re.escape(role)}/{shard.split}-\d{{5,}}-{stored.sha256[:8]}\.{'npy' if '/' in role else 'parquet'}"
+            )
             if not re.fullmatch(pattern, stored.path):
                 self.add(stored.path, "name", f"{role}/{shard.split}-00000-{stored.sha256[:8]}", stored.path)
         uids: list[str | None] = []
@@ -154,6 +158,7 @@ class _Check:
                 return [], None
             for batch in file.iter_batches(batch_size=4096):
                 batch.validate(full=True)
+                self._scores(batch, name, len(uids))
                 uids += batch.column("uid").to_pylist()
                 if "captions" in schema.names:
                     lengths = pc.fill_null(pc.list_value_length(batch.column("captions")), 0)
@@ -167,19 +172,27 @@ class _Check:
         self._uids.append((name, np.array(good, dtype=np.int64), pack_uids((uids[row] for row in good), name)))
         return uids, np.concatenate([np.empty(0, dtype=np.int64), *counts]) if "captions" in schema.names else None
 
-    def _has_columns(self, name: str, schema: pa.Schema) -> bool:
-        import pyarrow as pa
+    def _scores(self, batch: pa.RecordBatch, name: str, start: int) -> None:
+        import numpy as np
 
-        modalities = {space.modality for space in self.manifest.spaces}
-        wanted: dict[str, pa.DataType] = {"uid": pa.string()}
-        wanted |= {"text": pa.string()} if "text" in modalities else {}
-        wanted |= {"captions": pa.list_(pa.string())} if "caption" in modalities else {}
+        for score in self.manifest.scorers:
+            values = batch.column(score).to_numpy(zero_copy_only=False)
+            for row in np.flatnonzero(~np.isfinite(values)):
+                self.add(name, "not finite", f"a finite {score}", str(values[row]), row=start + int(row))
+
+    def _has_columns(self, name: str, schema: pa.Schema) -> bool:
+        """Check the columns' types; return whether those that are looked into are as they should be."""
+        scores, spaces = self.manifest.scorers, self.manifest.spaces
+        needed = {"uid", *scores, *(_NEEDS[space.modality] for space in spaces if space.modality in _NEEDS)}
         wrong = [
-            column for column in wanted if column not in schema.names or schema.field(column).type != wanted[column]
+            (column, kind)
+            for column, kind in row_types(scores).items()
+            if (column in needed or column in schema.names)
+            and (column not in schema.names or schema.field(column).type != kind)
         ]
-        for column in wrong:
+        for column, kind in wrong:
             found = str(schema.field(column).type) if column in schema.names else "no such column"
-            self.add(name, "columns", f"{column}: {wanted[column]}", found)
+            self.add(name, "columns", f"{column}: {kind}", found)
         self._columns = self._columns or schema
         if schema != self._columns:
             self.add(name, "columns", f"the first shard's: {self._columns.names}", f"others: {schema.names}")
@@ -211,13 +224,12 @@ class _Check:
             if space.modality == "caption":
                 known = counts[start : start + step, None] if counts is not None and len(counts) == shard.rows else None
                 used = norms > 0 if known is None else np.arange(space.per_row) < known
-            off = (
-                used & (norms > 0) & (np.abs(norms - 1) > (NORM_TOLERANCE[space.dtype] if space.unit_norm else np.inf))
-            )
+            tolerance = NORM_TOLERANCE[space.dtype] if space.unit_norm else np.inf
+            off = used & (norms > 0) & (np.abs(norms - 1) > tolerance)
             defects: list[tuple[What, npt.NDArray[np.bool_], str]] = [
                 ("not finite", ~finite, "finite numbers"),
                 ("zero", finite & used & (norms == 0), "a vector that is not zero"),
-                ("norm", finite & off, f"length 1, give or take {NORM_TOLERANCE[space.dtype]:.2g}"),
+                ("norm", finite & off, f"length 1, give or take {tolerance:.2g}"),
                 ("not free", finite & ~used & (norms > 0), "zeros in the places beyond the row's captions"),
             ]
             for what, bad, expected in defects:
@@ -235,7 +247,8 @@ class _Check:
         name = shard.files["problems"].path
         try:
             with parquet_errors(path):
-                table = pq.read_table(path)
+                with pq.ParquetFile(path) as file:
+                    table = file.read()
                 table.validate(full=True)
         except FormatError as error:
             self.add(name, "unreadable", error.expected, error.found)

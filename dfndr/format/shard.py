@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-__all__ = ["map_vectors", "parquet_errors", "read_parquet", "rows_path", "vectors_path", "write_rows", "write_vectors"]
+__all__ = [
+    "map_vectors",
+    "parquet_errors",
+    "read_parquet",
+    "row_types",
+    "rows_path",
+    "vectors_path",
+    "write_rows",
+    "write_vectors",
+]
 
 _MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 4096
@@ -33,6 +42,23 @@ def rows_path(split: str, index: int, kind: str = "rows") -> str:
 def vectors_path(space: Space, split: str, index: int) -> str:
     """Return the path template of a shard's vectors in one space."""
     return f"{space.name}/{split}-{index:05d}-{{hash8}}.npy"
+
+
+def row_types(scores: Iterable[str] = ()) -> dict[str, pa.DataType]:
+    """Return the types of the columns whose meaning docs/format.md fixes, and of the given scores."""
+    import pyarrow as pa
+
+    texts, numbers = ("uid", "key", "text", "source", "license", "sha256"), ("width", "height")
+    return {
+        **dict.fromkeys(texts, pa.string()),
+        **dict.fromkeys(numbers, pa.int32()),
+        **dict.fromkeys(scores, pa.float32()),
+        "captions": pa.list_(pa.string()),
+        "caption_models": pa.list_(pa.string()),
+        "caption_seeds": pa.list_(pa.int64()),
+        "caption_scores": pa.list_(pa.float32()),
+        "thumbnail": pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())]),
+    }
 
 
 def write_rows(root: str, path: str, table: pa.Table) -> Stored:

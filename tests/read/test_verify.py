@@ -8,7 +8,7 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 import pytest
-from support.tiny import CAPTION, IMAGE, TEXT, manifest_of, write_dataset
+from support.tiny import CAPTION, IMAGE, TEXT, encoder_record, manifest_of, write_dataset
 
 from dfndr.findings import Finding
 from dfndr.format.manifest import Manifest, Shard, Step, write_manifest
@@ -225,6 +225,23 @@ def test_missing_and_differing_columns_are_named(tmp_path):
         (names[2], "columns", "the first shard's"),
         (names[3], "columns", "the first shard's"),
     ]
+
+
+def test_a_column_of_another_type_and_a_score_that_is_none_are_named(tmp_path):
+    def written(root, **columns: pa.Array):
+        columns = {"uid": pa.array(["0" * 32, "1" * 32]), **columns}
+        files = {"rows": write_rows(str(root), rows_path("train", 0), pa.table(columns))}
+        manifest = manifest_of((), [Shard(0, "train", 2, 2, files)])
+        write_manifest(str(root), replace(manifest, scorers={"dfn": encoder_record("dfn")}))
+        return [(finding.what, finding.row, finding.expected) for finding in verify(root).findings]
+
+    good = pa.array([0.5, -1], pa.float32())
+    assert written(tmp_path / "a", dfn=good, width=pa.array([1, 2], pa.int32())) == []
+    assert written(tmp_path / "b", dfn=good, width=pa.array([1, 2])) == [("columns", None, "width: int32")]
+    assert written(tmp_path / "c") == [("columns", None, "dfn: float")]
+    for bad in (None, float("nan"), float("inf")):
+        found = written(tmp_path / str(bad), dfn=pa.array([0.5, bad], pa.float32()))
+        assert found == [("not finite", 1, "a finite dfn")]
 
 
 def test_the_problems_must_be_those_that_the_manifest_counts(tmp_path):
