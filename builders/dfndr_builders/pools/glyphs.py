@@ -51,7 +51,8 @@ class GlyphsPool:
     """Pictures of glyphs, `size` x `size` PNG, with the characters' names in lower case as texts.
 
     `take` is a part of [0, 1): pools with disjoint parts hold disjoint pairs, whatever their seeds, which change only
-    how the pairs look. `count` takes that many pairs of the part, None all. `keep` may name the column `face`.
+    how the pairs look. `count` takes that many pairs of the part, None all. `source` and `license` are "glyphs" and
+    `LICENSE` unless told otherwise. `keep` may name the column `face`.
     """
 
     size: int = 32
@@ -59,8 +60,8 @@ class GlyphsPool:
     count: int | None = None
     take: tuple[float, float] = (0.0, 1.0)
     rows_per_shard: int = 1000
-    source: str = "glyphs"
-    license: str = LICENSE
+    source: str | None = None
+    license: str | None = None
     keep: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -68,9 +69,9 @@ class GlyphsPool:
         if not 0 <= low < high <= 1:
             do = "Give the lower end, then the upper."
             raise RecipeError("glyphs: take", expected="0 <= low < high <= 1", found=str(self.take), do=do)
-        if not 16 <= self.size <= 1024:
+        if not 8 <= self.size <= 1024:
             raise RecipeError(
-                "glyphs: size", expected="16 to 1024 pixels", found=str(self.size), do="Choose another size."
+                "glyphs: size", expected="8 to 1024 pixels", found=str(self.size), do="Choose another size."
             )
         if self.rows_per_shard < 1:
             found = str(self.rows_per_shard)
@@ -109,7 +110,8 @@ class GlyphsPool:
         _draw(pair, self.size, self.seed).save(picture, "png", compress_level=1)
         text = unicodedata.name(pair.character).lower().encode()
         kept: dict[str, object] = {name: pair.face for name in self.keep}
-        return Sample(pair.key, picture.getvalue(), text, source=self.source, license=self.license, kept=kept)
+        source, license = self.source or "glyphs", self.license or LICENSE
+        return Sample(pair.key, picture.getvalue(), text, source=source, license=license, kept=kept)
 
 
 @cache

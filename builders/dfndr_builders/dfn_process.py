@@ -1,0 +1,93 @@
+"""The parent's half of a DFN training: start the child process, let it go, and read its log as it writes it."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, cast
+
+from dfndr import storage
+from dfndr.errors import ModelError
+from dfndr.progress import Task
+
+__all__ = ["FAILED", "follow", "read_losses", "started_trainer"]
+
+FAILED = "dfn_trainer failed: "
+"""What the child's last word begins with where it fails; libraries may log more after it."""
+
+_LINE = re.compile(r"Train Epoch: (\d+) \[\s*(\d+)/(\d+) .*?([\d.e+]+)/s, .* Loss: (\S+) \(")
+
+
+@contextmanager
+def started_trainer(folder: str, *, threads: int) -> Iterator[subprocess.Popen[str]]:
+    """Start the child, which loads its libraries until it is told to go; leaving early ends it."""
+    # -P: a module in the present folder must not shadow an installed one.
+    command = [sys.executable, "-P", "-m", "dfndr_builders.dfn_trainer", folder]
+    settings = {
+        "OMP_NUM_THREADS": str(threads),
+        # On a busy machine threads that spin while they wait for each other take ten times as long as those that sleep.
+        "OMP_WAIT_POLICY": "PASSIVE",
+        # What makes the sums of cuBLAS repeatable: docs.nvidia.com/cuda/cublas, "Results reproducibility".
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    }
+    with subprocess.Popen(
+        command,
+        env={**os.environ, **settings},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def read_losses(folder: str, batch_size: int) -> dict[int, float]:
+    """Return the losses that earlier, interrupted runs logged, by step."""
+    log = storage.join(folder, "run", "out.log")
+    lines = storage.read_bytes(log).decode(errors="replace").splitlines() if storage.exists(log) else []
+    return {at[0]: at[1] for at in (_parse(line, batch_size) for line in lines) if at is not None}
+
+
+def follow(process: subprocess.Popen[str], batch_size: int, losses: dict[int, float], task: Task) -> None:
+    """Let the child go and report what it logs until it ends; raises ModelError where it fails or the loss does."""
+    go, said = cast("IO[str]", process.stdin), cast("IO[str]", process.stdout)
+    done, reason = 0, ""
+    with suppress(BrokenPipeError):  # it ended before it was let go; what it said tells why
+        go.write("\n")
+        go.flush()
+    for line in said:
+        now = _parse(line, batch_size)
+        if now is not None:
+            step, loss, rate = now
+            if not math.isfinite(loss):
+                do = "Lower learning_rate, or lengthen warmup_steps."
+                raise ModelError(f"dfn training, step {step}", expected="a finite loss", found=str(loss), do=do)
+            losses[step] = loss
+            task.advance(step * batch_size - done)
+            task.note(f"loss {loss:.3f}, {rate:,.0f} samples/s")
+            done = step * batch_size
+        elif not reason.startswith(FAILED):
+            reason = line.strip() or reason
+    if process.wait() != 0:
+        ended = f"signal {-process.returncode} (too little memory?)" if process.returncode < 0 else reason
+        do = "Mend what it names, and run the same command again; it goes on from the last finished epoch."
+        found = ended.removeprefix(FAILED) or f"exit status {process.returncode}"
+        raise ModelError("dfn training", expected="open_clip's trainer to finish", found=found, do=do)
+
+
+def _parse(line: str, batch_size: int) -> tuple[int, float, float] | None:
+    """Return (step since the start, loss, samples/s) of a line of the trainer's log, if it is of that kind."""
+    found = _LINE.search(line)
+    if found is None:
+        return None
+    epoch, seen, total = (int(found[group]) for group in (1, 2, 3))
+    return (epoch * total + seen) // batch_size, float(found[5]), float(found[4])

@@ -1,0 +1,126 @@
+"""The child process of `train_dfn`: open_clip's own trainer on one job, then the model as a `local-dir:` folder.
+
+It runs in a process of its own because the trainer changes logging, seeds and threads for everything around it. The
+job is `job.json` in the folder given; a byte on standard input says that it is there, and the end of standard input
+that the parent is gone. Nothing of the trainer is changed but the two things that `_make_repeatable` and `main` name.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dfndr import storage
+from dfndr.encoder import pick_device, weights_sha256
+from dfndr.seeds import hash_int
+from dfndr_builders.dfn_process import FAILED
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["main"]
+
+
+def main(folder: str) -> None:
+    """Train as the job says and write `model/` and `result.json` into the folder."""
+    # These imports take seconds: they run while the parent still writes the training data.
+    import open_clip
+    import torch
+    from open_clip_train import main as trainer
+
+    if not os.read(0, 1):
+        return
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    os.chdir(folder)
+    job = json.loads(Path("job.json").read_bytes())
+    torch.set_num_threads(job["threads"])
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.multiprocessing.set_start_method("fork")  # the trainer's loader holds closures, which nothing can pickle
+    if job["config"]:
+        storage.put("configs", f"{job['model']}.json", json.dumps(job["config"]).encode())
+        open_clip.add_model_config("configs")
+    _make_repeatable(job["seed"])
+    # The trainer keeps its model to itself, and it trains it in place: take hold of it as it is made.
+    made: list[Any] = []
+    create = trainer.create_model_and_transforms
+
+    def create_and_keep(*args: object, **options: object) -> tuple[object, ...]:
+        made[:] = create(*args, **options)
+        return tuple(made)
+
+    trainer.create_model_and_transforms = create_and_keep
+    trainer.main([*job["arguments"], "--device", pick_device(job["device"])])
+    _save(made[0], job["model"])
+
+
+def _end_with_the_parent() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+def _make_repeatable(seed: int) -> None:
+    """Make the order of samples, and the crops, a pure function of (seed, epoch, loader worker).
+
+    The trainer's own shuffle is seeded from process id and time, and its crops go on from wherever the generators
+    stand, so that neither two runs nor a run that was interrupted would end in the same weights.
+    """
+    import torch
+    import webdataset  # type: ignore[import-untyped]
+    from open_clip_train import data
+    from torch.utils.data import get_worker_info
+
+    epochs: list[Any] = []
+
+    class SharedEpoch(data.SharedEpoch):  # type: ignore[misc]
+        def __init__(self, epoch: int = 0) -> None:
+            super().__init__(epoch)
+            epochs.append(self)
+
+    class Shuffle(webdataset.PipelineStage):  # type: ignore[misc]
+        def __init__(self, bufsize: int, initial: int) -> None:
+            self.bufsize, self.initial = bufsize, initial
+
+        def run(self, samples: Iterator[object]) -> Iterator[object]:
+            worker = get_worker_info()
+            drawn = hash_int(seed, "dfn epoch", epochs[-1].get_value(), worker.id if worker else 0)
+            torch.manual_seed(drawn % 2**63)
+            random.seed(drawn)
+            shuffled: Iterator[object] = data._shuffle(samples, self.bufsize, self.initial, random.Random(drawn))
+            return shuffled
+
+    data.SharedEpoch = SharedEpoch
+    data.wds.shuffle = Shuffle
+
+
+def _save(model: torch.nn.Module, name: str) -> None:
+    """Write the model as open_clip publishes models, without a pickle, and what its weights hash to."""
+    import open_clip
+    import torch
+    from open_clip.push_to_hf_hub import save_config_for_hf
+    from safetensors.torch import save
+
+    weights = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
+        raise ValueError("the trained weights are not finite: lower learning_rate, or lengthen warmup_steps")
+    storage.put("model", "open_clip_model.safetensors", save(weights))
+    tokenizer = open_clip.get_tokenizer(name)
+    if hasattr(tokenizer, "save_pretrained"):
+        tokenizer.save_pretrained("model")
+    save_config_for_hf(model, Path("model/open_clip_config.json"), open_clip.get_model_config(name))
+    storage.put(".", "result.json", json.dumps({"weights_sha256": weights_sha256(weights)}).encode())
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1])
+    except Exception as error:  # the parent shows one line, whatever it was; the trainer's log keeps the traceback
+        logging.getLogger(__name__).exception("training failed")
+        raise SystemExit(FAILED + " ".join(f"{type(error).__name__}: {error}".split())) from None
