@@ -10,7 +10,7 @@ import os
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -40,7 +40,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     pass
 
@@ -75,8 +77,12 @@ def search(
     uid: Annotated[str | None, typer.Option(help="Search by a sample of the dataset.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many neighbours.")] = 10,
     space: Annotated[str | None, typer.Option(help="The space to search in; the first image space by default.")] = None,
-    index: Annotated[str | None, typer.Option(help="Load the index saved here, or save it here where there is none.")] = None,
-    pretrained: Annotated[str | None, typer.Option(help="Where the encoder's weights are, if not where recorded.")] = None,
+    index: Annotated[
+        str | None, typer.Option(help="Load the index saved here, or save it here where there is none.")
+    ] = None,
+    pretrained: Annotated[
+        str | None, typer.Option(help="Where the encoder's weights are, if not where recorded.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -109,8 +115,8 @@ def search(
 def train_head(
     dataset: DatasetPath,
     out: Annotated[Path, typer.Option(help="Where the head goes.")],
-    kind: Annotated[str, typer.Option(help="linear or mlp.")] = "linear",
-    loss: Annotated[str, typer.Option(help="clip or siglip.")] = "clip",
+    kind: Annotated[Literal["linear", "mlp"], typer.Option(help="The shape of the head.")] = "linear",
+    loss: Annotated[Literal["clip", "siglip"], typer.Option(help="The loss.")] = "clip",
     image: Annotated[str | None, typer.Option(help="The image space; the first one by default.")] = None,
     text: Annotated[list[str] | None, typer.Option(help="Text or caption spaces; those of the same encoder.")] = None,
     epochs: Annotated[int, typer.Option(min=1)] = 10,
@@ -179,7 +185,7 @@ def main() -> None:
         # A fault of ours: still one line for whoever only wants to know, and the whole story for whoever asks.
         if os.environ.get("DFNDR_DEBUG"):
             raise
-        typer.echo(f"error: unexpected {type(error).__name__}: {error}. Please report it, with DFNDR_DEBUG=1.", err=True)
+        typer.echo(
+            f"error: unexpected {type(error).__name__}: {error}. Please report it, with DFNDR_DEBUG=1.", err=True
+        )
         sys.exit(1)
-
-

@@ -97,7 +97,14 @@ class Bars:
     @contextmanager
     def task(self, name: str, total: int | None, unit: str = "rows") -> Iterator[Task]:
         """Open a task with a bar of its own."""
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         columns = (
             TextColumn("{task.description:<12}"),

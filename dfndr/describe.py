@@ -12,10 +12,18 @@ __all__ = ["describe", "facts", "funnel_lines"]
 def facts(manifest: Manifest) -> dict[str, object]:
     """Return what `dfndr info --json` prints: the manifest without its recipe text and its shards, with sizes added."""
     given = manifest.to_json()
-    splits = {split: sum(shard.rows for shard in manifest.shards if shard.split == split) for split in _splits(manifest)}
+    splits = {
+        split: sum(shard.rows for shard in manifest.shards if shard.split == split) for split in _splits(manifest)
+    }
     hidden = ("recipe", "shards", "files")
     kept = {key: value for key, value in given.items() if key not in hidden}
-    return {"digest": manifest.digest, **kept, "splits": splits, "size_bytes": sizes(manifest), "shards": len(manifest.shards)}
+    return {
+        "digest": manifest.digest,
+        **kept,
+        "splits": splits,
+        "size_bytes": sizes(manifest),
+        "shards": len(manifest.shards),
+    }
 
 
 def sizes(manifest: Manifest) -> dict[str, int]:
@@ -41,7 +49,9 @@ def funnel_lines(funnel: tuple[Step, ...]) -> list[str]:
 
 def describe(manifest: Manifest) -> str:
     """Return what `dfndr info` prints."""
-    splits = ", ".join(f"{name} {sum(s.rows for s in manifest.shards if s.split == name):,}" for name in _splits(manifest))
+    splits = ", ".join(
+        f"{name} {sum(s.rows for s in manifest.shards if s.split == name):,}" for name in _splits(manifest)
+    )
     lines = [
         f"{manifest.name}: {len(manifest):,} rows in {len(manifest.shards)} shards ({splits or 'no rows'})",
         f"digest {manifest.digest}",

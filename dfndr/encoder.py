@@ -7,55 +7,22 @@ device runs out of memory the batch is halved for good, and `notes` says so.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-import os
-import tempfile
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dfndr.errors import MissingExtra, ModelError
 from dfndr.format.schema import EncoderRecord, Preprocess
 from dfndr.images import BadImage, decode
+from dfndr.models import EncoderSpec, load_model, weights_sha256
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import torch
 
-__all__ = ["Encoded", "Encoder", "EncoderSpec", "open_encoder", "pick_device", "weights_sha256"]
-
-
-@dataclass(frozen=True)
-class EncoderSpec:
-    """Which model, where its weights come from, and how it is run.
-
-    `pretrained` is a tag of open_clip, `hf-hub:org/name`, `local-dir:/path`, the path of a checkpoint, or `random:SEED`
-    (tests and benchmarks). `model` is a built-in name or the path of a JSON config; `hf-hub:` and `local-dir:` bring
-    their own config. `device` is "auto", "cpu", "cuda" or "mps" and no part of what is recorded.
-    """
-
-    name: str
-    model: str
-    pretrained: str
-    precision: str = "fp32"
-    batch_size: int = 64
-    threads: int = 2
-    license: str = "unknown"
-    device: str = "auto"
-
-    @property
-    def needs_network(self) -> bool:
-        """Say whether the weights may have to be fetched from the internet."""
-        kind = self.pretrained.split(":")[0]
-        return kind == "hf-hub" or not (kind in ("local-dir", "random") or Path(self.pretrained).is_file())
+__all__ = ["Encoded", "Encoder", "EncoderSpec", "open_encoder", "pick_device"]
 
 
 @dataclass
@@ -75,21 +42,6 @@ def pick_device(device: str) -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def weights_sha256(state: dict[str, torch.Tensor]) -> str:
-    """Return the sha256 over the tensors, sorted by name: name, dtype, shape, little-endian bytes of each.
-
-    It does not depend on the file the tensors came in, nor on the device they are on.
-    """
-    import torch
-
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 class Encoder:
@@ -141,7 +93,7 @@ class Encoder:
 
         def ready(image: bytes) -> torch.Tensor | BadImage:
             try:
-                return self._preprocess(decode(image))  # type: ignore[no-any-return]
+                return self._preprocess(decode(image))
             except BadImage as problem:
                 return problem
 
@@ -225,87 +177,4 @@ def _is_out_of_memory(error: BaseException) -> bool:
 @lru_cache(maxsize=8)
 def open_encoder(spec: EncoderSpec) -> Encoder:
     """Load a model once per process; raises ModelError where it cannot be loaded or would not be what it says."""
-    try:
-        return Encoder(spec, *_loaded(spec.model, spec.pretrained, spec.precision))
-    except _LoadError as error:
-        raise _explained(spec, error) from error.__cause__
-
-
-class _LoadError(Exception):
-    """What one of the libraries that load weights said."""
-
-
-@lru_cache(maxsize=4)
-def _loaded(model: str, pretrained: str, precision: str) -> tuple[Any, Any, Any]:
-    """Return model, image transform and tokenizer, once for all the names under which a recipe uses them."""
-    try:
-        import open_clip
-    except ImportError as error:
-        raise MissingExtra.of("open_clip", "build") from error
-    where = f"{model}, {pretrained}"
-    try:
-        with warnings.catch_warnings(record=True) as heard, _quiet_root_logger():
-            warnings.simplefilter("always")
-            found = _load(open_clip, model, pretrained, precision)
-    except Exception as error:
-        # Loading runs code of five libraries, each with errors of its own; the cause is kept and said in one line.
-        raise _LoadError((str(error).strip().splitlines() or [type(error).__name__])[0][:300]) from error
-    if any("QuickGELU mismatch" in str(warning.message) for warning in heard):
-        do = f"Use the model name that ends in -quickgelu, or drop that ending: {model}."
-        raise ModelError(where, expected="the activation it was trained with", found="another one", do=do)
-    return found
-
-
-@contextmanager
-def _quiet_root_logger() -> Iterator[None]:
-    """open_clip speaks through the root logger while it loads; what matters of it becomes an error of ours."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        root.setLevel(level)
-
-
-def _load(open_clip: Any, name: str, pretrained: str, precision: str) -> tuple[Any, Any, Any]:  # noqa: ANN401
-    import torch
-
-    kind, _, rest = pretrained.partition(":")
-    options = {"precision": precision, "device": "cpu"}
-    if kind in ("hf-hub", "local-dir"):
-        name = pretrained
-        model, _, preprocess = open_clip.create_model_and_transforms(name, require_pretrained=True, **options)
-    else:
-        if name.endswith(".json"):
-            name = _register_config(open_clip, Path(name))
-        if kind == "random":
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(int(rest))
-                model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained_text=False, **options)
-        else:
-            model, _, preprocess = open_clip.create_model_and_transforms(
-                name, pretrained, require_pretrained=True, weights_only=True, **options
-            )
-    return model, preprocess, open_clip.get_tokenizer(name)
-
-
-def _register_config(open_clip: Any, path: Path) -> str:  # noqa: ANN401
-    """Make a JSON config known to open_clip under a name that no built-in model has."""
-    text = path.read_bytes()
-    json.loads(text)
-    name = f"{path.stem}-{hashlib.sha256(text).hexdigest()[:8]}"
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / f"{name}.json").write_bytes(text)
-        open_clip.add_model_config(Path(folder) / f"{name}.json")
-    return name
-
-
-def _explained(spec: EncoderSpec, error: _LoadError) -> ModelError:
-    do = "Check the model's name and the path or tag of its weights."
-    if spec.needs_network and os.environ.get("HF_HUB_OFFLINE") == "1":
-        do = "HF_HUB_OFFLINE is set, and these weights are not in the local cache: unset it or name a local-dir:."
-    elif spec.needs_network:
-        do = "These weights come from the network: check the connection and HF_ENDPOINT, or name a local-dir:."
-    where = f"encoder {spec.name!r} ({spec.model}, {spec.pretrained})"
-    return ModelError(where, expected="weights that load", found=str(error), do=do)
+    return Encoder(spec, *load_model(spec))

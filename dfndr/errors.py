@@ -1,14 +1,14 @@
-"""Every error that dfndr raises on purpose, in one tree; each says where, what was expected, what was found, what to do.
+"""Every error that dfndr raises on purpose, in one tree; each says where, what was expected, found, and what to do.
 
-    DfndrError
-    ├── UsageError        the command or its arguments are wrong                         exit 2
-    │   ├── RecipeError   a recipe does not say something that can be built
-    │   └── MissingExtra  an optional dependency is not installed (also an ImportError)
-    └── DataError         the data is wrong or cannot be reached                         exit 1
-        ├── FormatError   files of a dataset are not what docs/format.md says
-        ├── PoolError     a pool, or a part of it, is not what the recipe says
-        ├── ModelError    weights cannot be loaded, or are not the ones that were recorded
-        └── StorageError  reading or writing failed: disk full, no permission, gone
+DfndrError
+├── UsageError        the command or its arguments are wrong                         exit 2
+│   ├── RecipeError   a recipe does not say something that can be built
+│   └── MissingExtra  an optional dependency is not installed (also an ImportError)
+└── DataError         the data is wrong or cannot be reached                         exit 1
+    ├── FormatError   files of a dataset are not what docs/format.md says
+    ├── PoolError     a pool, or a part of it, is not what the recipe says
+    ├── ModelError    weights cannot be loaded, or are not the ones that were recorded
+    └── StorageError  reading or writing failed: disk full, no permission, gone
 """
 
 from __future__ import annotations

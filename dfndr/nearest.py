@@ -1,4 +1,4 @@
-"""Search in words, pictures and uids: from a query to rows of the dataset, through the encoder the space was made by."""
+"""Search by words, by a picture or by a uid: from a query to rows, through the encoder that made the space."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from dfndr import storage
 from dfndr.dataset import Dataset
-from dfndr.encoder import Encoded, Encoder, EncoderSpec, open_encoder
+from dfndr.encoder import Encoded, Encoder, open_encoder
 from dfndr.errors import DataError, ModelError, UsageError
 from dfndr.format.schema import Space
+from dfndr.models import EncoderSpec
 from dfndr.search import Index
 
 if TYPE_CHECKING:
@@ -21,11 +22,13 @@ __all__ = ["encoder_of", "nearest", "opened_index"]
 
 
 def opened_index(dataset: Dataset, space: str | None, path: str | None) -> Index:
-    """Return the index saved at `path`, or build one over `space` (the first image space by default) and save it there."""
+    """Return the index saved at `path`, or build one over `space` (the first image space if None) and save it there."""
     if path is not None and storage.exists(path):
         index = Index.load(path, dataset=dataset)
         if space is not None and index.space.name != space:
-            raise UsageError(path, expected=f"an index over {space}", found=index.space.name, do="Choose another --index.")
+            raise UsageError(
+                path, expected=f"an index over {space}", found=index.space.name, do="Choose another --index."
+            )
         return index
     index = Index.build(dataset, space or first_image_space(dataset).name)
     if path is not None:
@@ -58,7 +61,9 @@ def encoder_of(dataset: Dataset, space: Space, *, pretrained: str | None = None,
     if encoder.record.weights_sha256 != record.weights_sha256:
         found = f"{encoder.record.weights_sha256[:16]}... at {place}"
         do = "These are other weights, so their vectors would not fit: name the right ones with --pretrained."
-        raise ModelError(f"encoder {record.name!r}", expected=f"weights {record.weights_sha256[:16]}...", found=found, do=do)
+        raise ModelError(
+            f"encoder {record.name!r}", expected=f"weights {record.weights_sha256[:16]}...", found=found, do=do
+        )
     return encoder
 
 
@@ -83,10 +88,16 @@ def nearest(
         wanted = k + 1
     else:
         encoder = encoder_of(dataset, index.space, pretrained=pretrained, device=device)
-        encoded = encoder.encode_texts([text]) if text is not None else encoder.encode_images([storage.read_bytes(image or "")])
+        encoded = (
+            encoder.encode_texts([text])
+            if text is not None
+            else encoder.encode_images([storage.read_bytes(image or "")])
+        )
         vectors = _usable(encoded, text if text is not None else image)
     found = index.search(vectors, k=wanted)
-    pairs = [(str(name), float(score)) for name, score in zip(found.uids[0], found.scores[0], strict=True) if name != uid][:k]
+    pairs = [
+        (str(name), float(score)) for name, score in zip(found.uids[0], found.scores[0], strict=True) if name != uid
+    ][:k]
     texts = _texts(dataset, [name for name, _ in pairs])
     return [{"uid": name, "score": score, "text": texts.get(name)} for name, score in pairs]
 
@@ -94,7 +105,9 @@ def nearest(
 def _usable(encoded: Encoded, query: object) -> npt.NDArray[np.float32]:
     if encoded.problems:
         reason, detail = encoded.problems[0]
-        raise DataError(f"query {query!r}", expected="something to embed", found=f"{reason}: {detail}", do="Try another one.")
+        raise DataError(
+            f"query {query!r}", expected="something to embed", found=f"{reason}: {detail}", do="Try another one."
+        )
     return encoded.vectors
 
 

@@ -28,7 +28,7 @@ from dfndr_builders.inspect import Inspect
 from dfndr_builders.output import claimed, sweep
 from dfndr_builders.phase import Model, made_with, phase_digest, run_phase, step_of
 from dfndr_builders.pools.base import Pool
-from dfndr_builders.pools.opened import open_pool, open_pools
+from dfndr_builders.opened import open_pool, open_pools
 from dfndr_builders.recipe import TRAINED, Recipe, read_recipe, resolve
 from dfndr_builders.rows import PoolRows, SelectedRows
 from dfndr_builders.score.clip import ClipScore
@@ -73,8 +73,9 @@ class Build:
     def run(self) -> Manifest:
         """Run every phase that is not finished and write the manifest."""
         self._announce()
-        self.filter = self._train()
         pool = open_pools(self.recipe.pool, self.folder, self.recipe.seed)
+        pool.shards()  # a pool that is not there is said now, and not after hours of training
+        self.filter = self._train()
         scorers = {score.name: self._model(score, score.name) for score in self.recipe.score}
         scores, scored = self._score(pool, scorers)
         chosen = self._select(scores, scored)
@@ -111,9 +112,7 @@ class Build:
         if self.recipe.dfn is None:
             return ""
         pool = open_pools(self.recipe.dfn.pool, self.folder, self.recipe.seed)
-        spec = self.recipe.dfn.spec(
-            seed=self.recipe.seed, threads=self.recipe.compute.threads, device=self.device
-        )
+        spec = self.recipe.dfn.spec(seed=self.recipe.seed, threads=self.recipe.compute.threads, device=self.device)
         given = {"dfn": self.recipe.dfn.model_dump(mode="json"), "seed": spec.seed, "threads": spec.threads}
         digest = phase_digest("dfn", **given, listing=_listing(pool))
         place = f"models/dfn-{digest[:12]}"
@@ -214,7 +213,10 @@ class Build:
             scorers=scorers,
             funnel=(*scored.funnel, chosen.step, step_of("build", shards)),
             files=self._filter_files(),
-            more={"scores": scores.removeprefix(self.root).lstrip("/"), "selection": {"rule": self.recipe.select.model_dump(exclude_none=True), "cut": chosen.cut}},
+            more={
+                "scores": scores.removeprefix(self.root).lstrip("/"),
+                "selection": {"rule": self.recipe.select.model_dump(exclude_none=True), "cut": chosen.cut},
+            },
         )
         write_manifest(self.root, manifest)
         sweep(self.root, manifest)

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dfndr.dataset import Dataset, open_dataset
-from dfndr.encoder import EncoderSpec, open_encoder
+from dfndr.encoder import open_encoder
+from dfndr.models import EncoderSpec
 from dfndr.seeds import hash_int
 from dfndr_builders.stage import Step, good_rows, mark_problems, require
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -44,7 +45,9 @@ def build(
     recipe: RecipePath,
     out: Out,
     device: Device = "auto",
-    replace: Annotated[bool, typer.Option(help="Let --out hold a dataset of another recipe, and take its place.")] = False,
+    replace: Annotated[
+        bool, typer.Option(help="Let --out hold a dataset of another recipe, and take its place.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Build the dataset that a recipe describes; run it again to go on where it stopped."""
@@ -61,7 +64,7 @@ def train_dfn(recipe: RecipePath, out: Out, device: Device = "auto", as_json: As
     from dfndr.console import console_progress
     from dfndr.errors import RecipeError
     from dfndr_builders.dfn import train_dfn as train
-    from dfndr_builders.pools.opened import open_pools
+    from dfndr_builders.opened import open_pools
     from dfndr_builders.recipe import read_recipe
 
     read, _ = read_recipe(recipe)
@@ -71,6 +74,8 @@ def train_dfn(recipe: RecipePath, out: Out, device: Device = "auto", as_json: As
     spec = read.dfn.spec(seed=read.seed, threads=read.compute.threads, device=device)
     result = train(spec, pool, out, work=out.rstrip("/") + ".work", progress=console_progress())
     if as_json:
-        typer.echo(json.dumps(result.to_json(), indent=1))
+        typer.echo(json.dumps(asdict(result), indent=1))
     else:
-        typer.echo(f"{out}: trained on {result.samples:,} pairs, {result.samples_seen:,} seen; use it as local-dir:{out}")
+        typer.echo(
+            f"{out}: trained on {result.samples:,} pairs, {result.samples_seen:,} seen; use it as local-dir:{out}"
+        )

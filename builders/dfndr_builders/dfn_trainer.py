@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dfndr import storage
-from dfndr.encoder import pick_device, weights_sha256
+from dfndr.encoder import pick_device
+from dfndr.models import weights_sha256
 from dfndr.seeds import hash_int
 from dfndr_builders.dfn_process import FAILED
 

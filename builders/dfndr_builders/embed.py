@@ -9,13 +9,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from dfndr.encoder import Encoded, Encoder, EncoderSpec, open_encoder
+from dfndr.encoder import Encoded, Encoder, open_encoder
 from dfndr.format.schema import Space
+from dfndr.models import EncoderSpec
 from dfndr_builders.stage import Step, good_rows, mark_problems, require
 
 __all__ = ["Embed", "vectors_of"]
 
-_COLUMN = {"image": ("image", pa.large_binary()), "text": ("text", pa.string()), "caption": ("captions", pa.list_(pa.string()))}
+_COLUMN = {
+    "image": ("image", pa.large_binary()),
+    "text": ("text", pa.string()),
+    "caption": ("captions", pa.list_(pa.string())),
+}
 
 
 @dataclass(frozen=True)
@@ -44,14 +49,18 @@ class Embed:
             blocks = np.zeros((len(table), self.space.per_row, self.space.dim), dtype=self.space.dtype)
             problems: dict[int, tuple[str, str]] = {}
             given = [table[_COLUMN[self.space.modality][0]][row].as_py() for row in rows]
-            places = [(row, place) for row, value in zip(rows, given, strict=True) for place in range(self._used(value))]
+            places = [
+                (row, place) for row, value in zip(rows, given, strict=True) for place in range(self._used(value))
+            ]
             encoded = self._encode(encoder, given)
             for number, (row, place) in enumerate(places):
                 if number in encoded.problems:
                     problems.setdefault(row, encoded.problems[number])
                 else:
                     blocks[row, place] = encoded.vectors[number]
-            column = pa.FixedSizeListArray.from_arrays(pa.array(blocks.reshape(-1)), self.space.per_row * self.space.dim)
+            column = pa.FixedSizeListArray.from_arrays(
+                pa.array(blocks.reshape(-1)), self.space.per_row * self.space.dim
+            )
             return mark_problems(table.append_column(field, column), problems)
 
         return step

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 from dfndr import storage
 from dfndr.errors import UsageError
@@ -15,7 +16,7 @@ from dfndr_builders.work import records_folder
 __all__ = ["claimed", "sweep"]
 
 _LOCK = ".dfndr-lock"
-_FOLDERS = ("rows", "problems", "models", *Modality.__args__)
+_FOLDERS = ("rows", "problems", "models", *get_args(Modality))
 
 
 @contextmanager
@@ -45,7 +46,10 @@ def sweep(root: str, manifest: Manifest) -> None:
     """Delete what earlier builds left among a finished dataset's files and its manifest does not name."""
     wanted = {stored.path for shard in manifest.shards for stored in shard.files.values()}
     wanted |= {stored.path for stored in manifest.files.values()}
-    wanted |= {f"{records_folder('', str(manifest.provenance['phase']))}/{shard.index:05d}.json".lstrip("/") for shard in manifest.shards}
+    wanted |= {
+        f"{records_folder('', str(manifest.provenance['phase']))}/{shard.index:05d}.json".lstrip("/")
+        for shard in manifest.shards
+    }
     for folder in (*_FOLDERS, "shards"):
         for path in storage.list_files(storage.join(root, folder)):
             if f"{folder}/{path}" not in wanted:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
 from dfndr import storage
-from dfndr.encoder import Encoder, EncoderSpec, open_encoder
+from dfndr.encoder import Encoder, open_encoder
 from dfndr.errors import DataError
 from dfndr.format.manifest import Shard, Step, canonical
 from dfndr.format.schema import FORMAT, EncoderRecord
+from dfndr.models import EncoderSpec
 from dfndr.progress import Progress
 from dfndr_builders.engines import inline
 from dfndr_builders.work import Job, Unit, recorded

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dfndr.errors import PoolError
-from dfndr_builders.pools.opened import open_pool
+from dfndr_builders.opened import open_pool
 from dfndr_builders.recipe import TRAINED, PoolRecipe, Recipe, read_recipe
 
 __all__ = ["Plan", "plan"]
@@ -44,7 +44,9 @@ def plan(path: str | os.PathLike[str]) -> Plan:
     given = [*recipe.score, *recipe.embed]
     names = [*(score.name for score in recipe.score), *(embed.encoder for embed in recipe.embed)]
     specs = [one.spec(name, recipe.compute, "cpu", one.pretrained) for one, name in zip(given, names, strict=True)]
-    models = [f"{spec.name}: {spec.model}, {spec.pretrained}, {spec.precision}, license {spec.license}" for spec in specs]
+    models = [
+        f"{spec.name}: {spec.model}, {spec.pretrained}, {spec.precision}, license {spec.license}" for spec in specs
+    ]
     return Plan(
         name=recipe.name,
         digest=recipe.digest,
@@ -82,4 +84,6 @@ def _pool(given: PoolRecipe, folder: Path, seed: int) -> str:
 
 
 def _source(given: PoolRecipe) -> dict[str, object]:
-    return {key: value for key, value in given.model_dump(exclude_defaults=True).items() if key in ("path", "name", "count")}
+    return {
+        key: value for key, value in given.model_dump(exclude_defaults=True).items() if key in ("path", "name", "count")
+    }

@@ -49,16 +49,18 @@ class Quickstart:
                 "funnel",
                 *self.funnel,
                 "",
-                f"pairs whose text is right: {self.pool_precision:.1%} of the pool, {self.kept_precision:.1%} of what was kept",
+                f"pairs whose text is right: {self.pool_precision:.1%} of the pool, "
+                f"{self.kept_precision:.1%} of what was kept",
                 "",
                 self.head,
                 "",
                 *self.searches,
                 "",
-                f"{self.out}/dataset    the dataset        dfndr info {self.out}/dataset",
-                f"{self.out}/index      its FAISS index    dfndr search {self.out}/dataset snowman --index {self.out}/index",
-                f"{self.out}/head       a trained head     dfndr eval {self.out}/dataset --head {self.out}/head",
-                f"{self.out}/sheet.png  a picture to look at",
+                "to look at",
+                f"  {self.out}/sheet.png",
+                f"  dfndr info {self.out}/dataset",
+                f"  dfndr search {self.out}/dataset snowman --index {self.out}/index",
+                f"  dfndr eval {self.out}/dataset --head {self.out}/head",
                 "",
                 f"done in {total:.0f} s ({times})",
             ]
@@ -95,7 +97,8 @@ def quickstart(out: str, *, device: str = "auto", progress: Progress = SILENT) -
         out,
         "sheet.png",
         title="dfndr quickstart",
-        subtitle=f"{len(dataset):,} glyphs kept of {len(scores.values):,}; texts that are right: {pool:.1%} before, {kept:.1%} after",
+        subtitle=f"{len(dataset):,} glyphs kept of {len(scores.values):,}; "
+        f"texts that are right: {pool:.1%} before, {kept:.1%} after",
         queries=[(query, _hits(dataset, rows)) for query, rows in found],
         scores=scores,
     )

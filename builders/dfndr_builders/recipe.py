@@ -14,10 +14,10 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from dfndr.encoder import EncoderSpec
 from dfndr.errors import MissingExtra, RecipeError
 from dfndr.format.manifest import canonical
 from dfndr.format.schema import NAME
+from dfndr.models import EncoderSpec
 from dfndr_builders.dfn import DfnSpec
 from dfndr_builders.select import Rule
 
@@ -26,7 +26,19 @@ try:
 except ImportError as error:
     raise MissingExtra.of("pydantic", "build") from error
 
-__all__ = ["Caption", "Dfn", "Embed", "Output", "PoolRecipe", "Recipe", "Score", "Select", "read_recipe", "resolve", "shipped_recipe"]
+__all__ = [
+    "Caption",
+    "Dfn",
+    "Embed",
+    "Output",
+    "PoolRecipe",
+    "Recipe",
+    "Score",
+    "Select",
+    "read_recipe",
+    "resolve",
+    "shipped_recipe",
+]
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Fraction01 = Annotated[float, Field(ge=0, le=1)]
@@ -315,4 +327,6 @@ def shipped_recipe(name: str) -> Path:
     for folder in (package / "_recipes", package.parent / "recipes"):
         if (folder / f"{name}.toml").is_file():
             return folder / f"{name}.toml"
-    raise RecipeError(name, expected="a recipe that comes with dfndr", found="none of that name", do="See docs/recipes.md.")
+    raise RecipeError(
+        name, expected="a recipe that comes with dfndr", found="none of that name", do="See docs/recipes.md."
+    )

@@ -67,7 +67,9 @@ class SelectedRows:
             for table in self.pool.read(self.pool.shards()[shard]):
                 found = [
                     (row, places.pop(uid))
-                    for row, (uid, problem) in enumerate(zip(table["uid"].to_pylist(), table["problem"].to_pylist(), strict=True))
+                    for row, (uid, problem) in enumerate(
+                        zip(table["uid"].to_pylist(), table["problem"].to_pylist(), strict=True)
+                    )
                     if problem is None and uid in places
                 ]
                 if found:

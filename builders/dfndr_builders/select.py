@@ -53,7 +53,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Selection:
-    """What was selected: rows by split, the cut (the lowest score kept; None where nothing was), and the funnel's step."""
+    """What was selected: rows by split, the cut (the lowest score kept, None if none was), and the funnel's step."""
 
     rows: dict[str, int]
     cut: float | None
@@ -88,8 +88,12 @@ def select(scores: Dataset, rule: Rule, out: str) -> Selection:
     except ImportError as error:
         raise MissingExtra.of("duckdb", "build") from error
     if rule.by not in scores.schema().names:
-        there = ", ".join(field.name for field in scores.schema() if pa.types.is_floating(field.type)) or "no score at all"
-        raise RecipeError("[select] by", expected=f"one of: {there}", found=repr(rule.by), do="Name a score of the recipe.")
+        there = (
+            ", ".join(field.name for field in scores.schema() if pa.types.is_floating(field.type)) or "no score at all"
+        )
+        raise RecipeError(
+            "[select] by", expected=f"one of: {there}", found=repr(rule.by), do="Name a score of the recipe."
+        )
     with tempfile.TemporaryDirectory() as folder:
         database = duckdb.connect(str(Path(folder) / "select.duckdb"))
         try:
@@ -110,7 +114,8 @@ def _choose(database: Any, scores: Dataset, rule: Rule) -> Selection:  # noqa: A
     database.execute("CREATE TABLE finite AS SELECT * FROM scored WHERE score IS NOT NULL AND isfinite(score)")
     not_finite = rows_in - _number(database, "SELECT count(*) FROM finite")
     database.execute(
-        "CREATE TABLE samples AS SELECT uid, arg_min(score, place) AS score, min(place) AS place FROM finite GROUP BY uid"
+        "CREATE TABLE samples AS "
+        "SELECT uid, arg_min(score, place) AS score, min(place) AS place FROM finite GROUP BY uid"
     )
     samples = _number(database, "SELECT count(*) FROM samples")
     kept = rule.keeps(samples)
@@ -119,7 +124,7 @@ def _choose(database: Any, scores: Dataset, rule: Rule) -> Selection:  # noqa: A
     else:
         wanted, values = "ORDER BY score DESC, uid LIMIT ?", [kept]
     database.execute(
-        f"CREATE TABLE kept AS SELECT *, CASE WHEN substr(md5(uid), 1, 8) < '{_share_limit(rule.validation)}' "  # noqa: S608
+        f"CREATE TABLE kept AS SELECT *, CASE WHEN substr(md5(uid), 1, 8) < '{_share_limit(rule.validation)}' "
         f"THEN 'validation' ELSE 'train' END AS split FROM (SELECT * FROM samples {wanted})",
         values,
     )
@@ -138,7 +143,7 @@ def _load(database: Any, scores: Dataset, by: str) -> None:  # noqa: ANN401
     for number, shard in enumerate(scores.shards):
         path = str(scores.local_file(shard.files["rows"]))
         database.execute(
-            f'INSERT INTO scored SELECT uid, CAST("{by}" AS FLOAT), CAST(? AS BIGINT) * 4294967296 + file_row_number '  # noqa: S608
+            f'INSERT INTO scored SELECT uid, CAST("{by}" AS FLOAT), CAST(? AS BIGINT) * 4294967296 + file_row_number '
             "FROM read_parquet(?, file_row_number = true)",
             [number, path],
         )
@@ -153,13 +158,12 @@ def _writer(database: Any, split: str) -> Callable[[BinaryIO], None]:  # noqa: A
 
     def write(file: BinaryIO) -> None:
         found = database.sql(
-            "SELECT CAST(place // 4294967296 AS INTEGER) AS shard, CAST(place % 4294967296 AS INTEGER) AS row, uid, score "
-            f"FROM kept WHERE split = '{split}' ORDER BY place"  # noqa: S608
+            "SELECT CAST(place // 4294967296 AS INTEGER) AS shard, "
+            "CAST(place % 4294967296 AS INTEGER) AS row, uid, score "
+            f"FROM kept WHERE split = '{split}' ORDER BY place"
         )
         with pa.PythonFile(file, mode="w") as sink, pq.ParquetWriter(sink, schema, compression="zstd") as writer:
             for batch in found.to_arrow_reader(100_000):
                 writer.write_batch(batch.cast(schema))
 
     return write
-
-

@@ -1,4 +1,4 @@
-"""The contact sheet: for each query the nearest pictures with their names, and how the scores of kept and dropped lie."""
+"""The contact sheet: for each query the nearest pictures with their names, and the scores of kept and dropped pairs."""
 
 from __future__ import annotations
 
@@ -91,7 +91,13 @@ def _draw_scores(axes: Any, scores: Scores) -> None:  # noqa: ANN401
     below, above = (np.ceil(np.ptp([scores.cut, end]) / width) for end in (scores.values.min(), scores.values.max()))
     edges = scores.cut + width * np.arange(-below, above + 1)  # the cut is an edge, so no bar holds kept and dropped
     kept, dropped = scores.values[scores.kept], scores.values[~scores.kept]
-    axes.hist([kept, dropped], bins=edges, stacked=True, color=[_KEPT, _DROPPED], label=[f"kept, {len(kept):,}", f"dropped, {len(dropped):,}"])
+    axes.hist(
+        [kept, dropped],
+        bins=edges,
+        stacked=True,
+        color=[_KEPT, _DROPPED],
+        label=[f"kept, {len(kept):,}", f"dropped, {len(dropped):,}"],
+    )
     if scores.wrong is not None:
         label = f"of these, with a wrong text: {int(scores.wrong.sum()):,}"
         axes.hist(scores.values[scores.wrong], bins=edges, histtype="step", color=_WRONG, linewidth=1.4, label=label)

@@ -85,7 +85,10 @@ def mark_problems(table: pa.Table, problems: Mapping[int, tuple[str, str]]) -> p
     """Return the table with reasons (and details in words) set at the given positions, which must be unset so far."""
     if not problems:
         return table
-    columns: dict[str, Sequence[str | None]] = {"problem": table["problem"].to_pylist(), "detail": table["detail"].to_pylist()}
+    columns: dict[str, Sequence[str | None]] = {
+        "problem": table["problem"].to_pylist(),
+        "detail": table["detail"].to_pylist(),
+    }
     reasons, details = list(columns["problem"]), list(columns["detail"])
     for position, (reason, detail) in problems.items():
         if reason not in FAILED or reasons[position] is not None:
@@ -93,5 +96,7 @@ def mark_problems(table: pa.Table, problems: Mapping[int, tuple[str, str]]) -> p
             raise DataError(f"row {position}", expected="a known reason for a row without one", found=reason, do=do)
         reasons[position], details[position] = reason, detail[:300]
     for name, values in (("problem", reasons), ("detail", details)):
-        table = table.set_column(table.schema.get_field_index(name), pa.field(name, pa.string()), pa.array(values, pa.string()))
+        table = table.set_column(
+            table.schema.get_field_index(name), pa.field(name, pa.string()), pa.array(values, pa.string())
+        )
     return table

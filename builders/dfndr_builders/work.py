@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dfndr import storage
-from dfndr.encoder import EncoderSpec, open_encoder
+from dfndr.encoder import open_encoder
 from dfndr.errors import DataError, FormatError
 from dfndr.format.manifest import Shard
 from dfndr.format.schema import Space
 from dfndr.format.shard import rows_path, vectors_path, write_rows, write_vectors
+from dfndr.models import EncoderSpec
 from dfndr.storage import Stored
 from dfndr_builders.embed import vectors_of
 from dfndr_builders.stage import Stage
@@ -91,7 +92,9 @@ class Job:
                 for space, found in blocks.items():
                     found.append(vectors_of(good, space))
                 on_rows(len(given))
-            return self._commit(unit, rows_in, pa.concat_tables(tables), pa.concat_tables(problems) if problems else None, blocks)
+            return self._commit(
+                unit, rows_in, pa.concat_tables(tables), pa.concat_tables(problems) if problems else None, blocks
+            )
 
         return run
 

@@ -67,7 +67,7 @@ def write_rows(root: str, path: str, table: pa.Table) -> Stored:
     import pyarrow.parquet as pq
 
     def write(file: BinaryIO) -> None:
-        with pa.PythonFile(file, mode="w") as sink:  # type: ignore[arg-type]
+        with pa.PythonFile(file, mode="w") as sink:
             pq.write_table(table, sink, compression="zstd", row_group_size=_ROW_GROUP, store_schema=True)
 
     return storage.put(root, path, write)

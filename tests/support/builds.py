@@ -3,9 +3,9 @@
 import multiprocessing
 from pathlib import Path
 
-from support.models import tiny_config
-
 from dfndr_builders.build import build
+
+from support.models import tiny_config
 
 RECIPE = """
 name = "small"

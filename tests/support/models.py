@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from dfndr.encoder import EncoderSpec
+from dfndr.models import EncoderSpec
 
 TINY_CONFIG = {
     "embed_dim": 16,

@@ -3,10 +3,9 @@
 import io
 
 import pyarrow as pa
-from PIL import Image
-
 from dfndr_builders.pools.base import Sample, pool_schema, tables_of
 from dfndr_builders.pools.glyphs import GlyphsPool
+from PIL import Image
 
 
 def glyph_table(count: int, *, seed: int = 0) -> pa.Table:
@@ -15,7 +14,9 @@ def glyph_table(count: int, *, seed: int = 0) -> pa.Table:
     return pa.concat_tables([table for shard in pool.shards() for table in pool.read(shard)])
 
 
-def jpeg(size: tuple[int, int] = (40, 30), *, colour: tuple[int, int, int] = (200, 40, 40), kind: str = "JPEG") -> bytes:
+def jpeg(
+    size: tuple[int, int] = (40, 30), *, colour: tuple[int, int, int] = (200, 40, 40), kind: str = "JPEG"
+) -> bytes:
     """Return an encoded picture of one colour."""
     buffer = io.BytesIO()
     Image.new("RGB", size, colour).save(buffer, kind)
@@ -23,7 +24,7 @@ def jpeg(size: tuple[int, int] = (40, 30), *, colour: tuple[int, int, int] = (20
 
 
 def mixed_table() -> pa.Table:
-    """Return 23 rows: good glyphs, and a row each that is truncated, no image, one pixel, a bomb, or a problem already."""
+    """Return 23 rows: 18 good glyphs, and a row each that is truncated, no image, one pixel, or a problem already."""
     whole = jpeg((64, 64))
     bad = [
         Sample("truncated", whole[: len(whole) // 2], b"a red square"),

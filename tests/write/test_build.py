@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 import pytest
+from dfndr_builders.build import build
+from dfndr_builders.select import is_validation
 from support.builds import write_recipe
 
 from dfndr.dataset import open_dataset
@@ -13,8 +15,6 @@ from dfndr.encoder import open_encoder
 from dfndr.errors import RecipeError, UsageError
 from dfndr.format.manifest import read_manifest
 from dfndr.verify import verify
-from dfndr_builders.build import build
-from dfndr_builders.select import is_validation
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +42,17 @@ def test_what_was_built_verifies(built: tuple[Path, Path]) -> None:
 def test_the_rows_with_the_highest_scores_are_kept(built: tuple[Path, Path]) -> None:
     dataset = open_dataset(built[1])
     scores = open_dataset(built[1] / str(dataset.manifest.provenance["scores"])).rows(["uid", "dfn"])
-    ranked = sorted(zip(scores["uid"].to_pylist(), scores["dfn"].to_pylist(), strict=True), key=lambda row: (-row[1], row[0]))
+    ranked = sorted(
+        zip(scores["uid"].to_pylist(), scores["dfn"].to_pylist(), strict=True), key=lambda row: (-row[1], row[0])
+    )
     first = list(dict.fromkeys(uid for uid, _ in ranked))[:500]
     assert set(dataset.rows(["uid"])["uid"].to_pylist()) == set(first)
 
 
 def test_vectors_are_those_of_the_rows_own_picture_text_and_captions(built: tuple[Path, Path]) -> None:
-    from dfndr.nearest import encoder_of
     from dfndr_builders.recipe import read_recipe
+
+    from dfndr.nearest import encoder_of
 
     dataset = open_dataset(built[1])
     recipe, _ = read_recipe(built[0])
@@ -123,7 +126,7 @@ def test_a_folder_that_holds_something_else_is_refused_untouched(tmp_path: Path)
     out = tmp_path / "out"
     out.mkdir()
     (out / "thesis.tex").write_text("precious")
-    with pytest.raises(UsageError, match="'thesis.tex' in it"):
+    with pytest.raises(UsageError, match=r"'thesis\.tex' in it"):
         build(write_recipe(tmp_path), out, device="cpu")
     assert [path.name for path in out.iterdir()] == ["thesis.tex"]
     with pytest.raises(UsageError, match="found a file"):
@@ -147,7 +150,11 @@ def test_a_recipe_that_keeps_nothing_says_so_and_builds_an_empty_dataset(tmp_pat
 
 
 def test_a_pool_that_is_not_there_is_said_before_anything_is_written(tmp_path: Path) -> None:
-    text = write_recipe(tmp_path).read_text().replace('kind = "glyphs"\ncount = 2_500', 'kind = "webdataset"\npath = "no/{0..3}.tar"')
+    text = (
+        write_recipe(tmp_path)
+        .read_text()
+        .replace('kind = "glyphs"\ncount = 2_500', 'kind = "webdataset"\npath = "no/{0..3}.tar"')
+    )
     (tmp_path / "recipe.toml").write_text(text)
     with pytest.raises(Exception, match="no/") as caught:
         build(tmp_path / "recipe.toml", tmp_path / "out", device="cpu")

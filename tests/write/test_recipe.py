@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from dfndr_builders.recipe import read_recipe, resolve, shipped_recipe
 
 from dfndr.errors import RecipeError
-from dfndr_builders.recipe import read_recipe, resolve, shipped_recipe
 
 GOOD = """
 name = "mine"
@@ -91,7 +91,9 @@ def test_the_digest_changes_with_a_value_and_not_with_a_comment_or_the_order(tmp
     assert read_recipe(written(tmp_path, GOOD.replace("0.15", "0.16")))[0].digest != digest
 
 
-def test_paths_are_relative_to_the_recipe_and_variables_are_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_are_relative_to_the_recipe_and_variables_are_expanded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SOME_POOLS", "/data/pools")
     monkeypatch.delenv("NO_SUCH_POOLS", raising=False)
     assert resolve("../pool/{000..009}.tar", tmp_path / "recipes") == str(tmp_path / "pool/{000..009}.tar")

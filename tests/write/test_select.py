@@ -1,4 +1,4 @@
-"""Selection against a brute-force answer: exact counts, ties by uid, duplicates, and the same whatever the shards are."""
+"""Selection against a brute-force answer: exact counts, ties by uid, duplicates, the same whatever the shards."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,16 +7,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from dfndr_builders.select import Rule, is_validation, read_selection, select
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.tiny import write_dataset
 
 from dfndr.dataset import Dataset
 from dfndr.errors import RecipeError
-from dfndr_builders.select import Rule, is_validation, read_selection, select
 
 
-def scored(root: Path, scores: Sequence[float], *, uids: Sequence[str] | None = None, shards: Sequence[int] = ()) -> Dataset:
+def scored(
+    root: Path, scores: Sequence[float], *, uids: Sequence[str] | None = None, shards: Sequence[int] = ()
+) -> Dataset:
     names = list(uids or (f"{number:032x}" for number in range(len(scores))))
     columns = {"uid": names, "dfn": pa.array(scores, pa.float32())}
     return write_dataset(root, list(shards) or [len(scores)], (), columns=columns)
@@ -35,7 +37,9 @@ def brute_force(scores: Sequence[float], uids: Sequence[str], count: int) -> set
 
 
 @pytest.mark.parametrize(("fraction", "rows"), [(0.3, 3), (0.15, 1), (0.2, 2), (1.0, 10), (0.05, 0)])
-def test_exactly_floor_of_the_fraction_is_kept_and_ties_go_to_the_smaller_uid(tmp_path: Path, fraction: float, rows: int) -> None:
+def test_exactly_floor_of_the_fraction_is_kept_and_ties_go_to_the_smaller_uid(
+    tmp_path: Path, fraction: float, rows: int
+) -> None:
     scores = [0.9, 0.8, 0.7, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
     chosen = select(scored(tmp_path / "s", scores), Rule("dfn", top_fraction=fraction), str(tmp_path / "out"))
     assert [row for _, row, _ in kept(tmp_path / "out")] == list(range(rows))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from dfndr.encoder import EncoderSpec, open_encoder
+from dfndr.encoder import open_encoder
+from dfndr.models import EncoderSpec
 from dfndr_builders.stage import Step, good_rows, mark_problems, require
 
 __all__ = ["ClipScore"]

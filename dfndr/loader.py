@@ -1,0 +1,236 @@
+"""Batches of cached vectors: memory-mapped, shuffled, split over ranks, and resumable from three integers.
+
+    loader = Loader(dataset, ["image/vit-b-32", "caption/vit-b-32"], batch_size=4096, seed=7)
+    for batch in loader:                      # one epoch; iterating again gives the next one
+        images, captions = batch["image/vit-b-32"], batch["caption/vit-b-32"]
+
+Which rows a step holds depends on (seed, epoch, position) alone. Step by step all ranks together take the next
+`batch_size * world_size` rows of the epoch's order, rank r the r-th part of them, so a run may be resumed with other
+batch sizes and numbers of ranks: no row is skipped or seen twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+from dfndr.columns import Columns
+from dfndr.dataset import Dataset
+from dfndr.errors import MissingExtra, UsageError
+from dfndr.gather import Buffers, Picked, Stack, pick_out
+from dfndr.order import Order, Shuffle, draw, share
+from dfndr.seeds import hash_int
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Rows: TypeAlias = npt.NDArray[np.int64]
+
+__all__ = ["Batch", "Framework", "Loader", "Pick"]
+
+Pick = Literal["random", "first", "all"]
+Framework = Literal["auto", "torch", "numpy"]
+
+_AHEAD = 1 << 15
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some rows of a dataset; `batch["image/enc"]` gives their vectors, `batch["uid"]` the values of a column.
+
+    `rows` are row numbers of the dataset, int64, in the batch's order. `vectors` holds a tensor or array per space, of
+    shape (rows, dim), or (rows, per_row, dim) where all were asked for, in the type they are stored in. `places` says,
+    for each space with several vectors per row of which one was picked, which one that is. Columns are read when they
+    are first asked for.
+    """
+
+    rows: Rows
+    vectors: Mapping[str, Any]
+    places: Mapping[str, Rows]
+    columns: Columns
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401  a tensor, an array, or a list of a column's values
+        """Return a space's vectors or a list of a column's values; raises UsageError for any other name."""
+        if name in self.vectors:
+            return self.vectors[name]
+        if name in self.columns.names:
+            return self.columns.take(name, self.rows)
+        there = ", ".join([*self.vectors, *self.columns.names])
+        raise UsageError(
+            f"batch[{name!r}]", expected=f"one of: {there}", found="no such name", do="Name it to the Loader."
+        )
+
+
+class Loader:
+    """An endless row of epochs over a dataset; its whole state is {seed, epoch, position}.
+
+    `shuffle` is "exact" (a permutation of all rows), "block" (nearby rows are read near each other in time: faster,
+    and far faster from a disk; see `dfndr.order`) or None. At the end of an epoch the last rows are split over the
+    ranks as evenly as can be, so a rank's last batch may be smaller, or empty where fewer rows than ranks are left;
+    `drop_last` leaves them out. Every rank has the same number of steps.
+
+    Of a space with several vectors per row, `pick` takes one at random (a hash of seed, epoch and row, the same one in
+    all spaces of a modality), the first, or all; a place that a row with fewer captions leaves free is never picked.
+
+    Vectors come as torch tensors where torch is installed, as NumPy arrays otherwise, in the storage type (mostly
+    float16: cast before computing). They are the caller's to keep and to change.
+
+    An iteration that was left early goes on where it stopped, as a resumed one does; `set_epoch` goes to another epoch.
+    Raises UsageError for arguments that cannot be, and MissingExtra for `framework="torch"` without torch.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        spaces: Sequence[str],
+        *,
+        columns: Sequence[str] = ("uid",),
+        batch_size: int = 4096,
+        shuffle: Shuffle | None = "exact",
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        drop_last: bool = False,
+        pick: Pick = "random",
+        framework: Framework = "auto",
+    ) -> None:
+        import numpy as np
+
+        _check_choice("shuffle", shuffle, (*get_args(Shuffle), None))
+        _check_choice("pick", pick, get_args(Pick))
+        _check_choice("framework", framework, get_args(Framework))
+        _check_count("batch_size", batch_size, 1)
+        _check_count("world_size", world_size, 1)
+        _check_count("rank", rank, 0, below=world_size)
+        self._seed, self._epoch, self._position = seed, 0, 0
+        self._batch_size, self._rank, self._world_size, self._drop_last = batch_size, rank, world_size, drop_last
+        self._shuffle, self._pick, self._rows = shuffle, pick, len(dataset)
+        self._torch = find_spec("torch") is not None if framework == "auto" else framework == "torch"
+        if self._torch and find_spec("torch") is None:
+            raise MissingExtra.of("torch", "train")
+        self._dataset = dataset
+        self._spaces = [dataset.space(name) for name in _names("spaces", spaces)]
+        self._columns = Columns(dataset, _names("columns", columns))
+        counts = [shard.rows for shard in dataset.shards if shard.rows]
+        self._starts = np.cumsum([0, *counts])[:-1]
+        self._stacks: dict[str, Stack] = {}
+        self._buffers = Buffers()
+        self._ahead: tuple[object, int, Rows] = (None, 0, np.empty(0, dtype=np.int64))
+
+    def __len__(self) -> int:
+        """Return the steps of a whole epoch, the same on every rank."""
+        whole, rest = divmod(self._rows, self._batch_size * self._world_size)
+        return whole + (rest > 0 and not self._drop_last)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches of this epoch that are still to come, then make ready for the next epoch."""
+        while part := share(
+            self._rows - self._position,
+            batch_size=self._batch_size,
+            rank=self._rank,
+            world_size=self._world_size,
+            drop_last=self._drop_last,
+        ):
+            first, last, taken = part
+            batch = self._batch(self._order(self._position + first, self._position + last))
+            self._position += taken  # before the yield: what the loop's body has been given counts as consumed
+            yield batch
+        self._epoch, self._position = self._epoch + 1, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Return {seed, epoch, position}; position counts the rows that all ranks together took of this epoch."""
+        return {"seed": self._seed, "epoch": self._epoch, "position": self._position}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on from a state, with its seed; raises UsageError for what is no state of a loader over this dataset."""
+        if set(state) != {"seed", "epoch", "position"}:
+            expected = "the keys seed, epoch and position"
+            raise UsageError(
+                "loader state", expected=expected, found=f"{sorted(state)}", do="Pass what state_dict gave."
+            )
+        _check_count("epoch", state["epoch"], 0)
+        _check_count("position", state["position"], 0, below=self._rows + 1)
+        self._seed, self._epoch, self._position = state["seed"], state["epoch"], state["position"]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of an epoch; where the loader is in it already, it stays where it is."""
+        _check_count("epoch", epoch, 0)
+        if epoch != self._epoch:
+            self._epoch, self._position = epoch, 0
+
+    def _order(self, start: int, stop: int) -> Rows:
+        """Return the rows at some positions; computed for several steps at once, as that costs hardly more than one."""
+        order = Order(self._rows, self._shuffle, self._seed)
+        if self._world_size > 1:
+            return order.at(self._epoch, start, stop)
+        key = (order, self._epoch)
+        known, first, rows = self._ahead
+        if known != key or start < first or stop > first + len(rows):
+            first, rows = start, order.at(self._epoch, start, min(self._rows, max(stop, start + _AHEAD)))
+            self._ahead = (key, first, rows)
+        return rows[start - first : stop - first].copy()
+
+    def _batch(self, rows: Rows) -> Batch:
+        picked, vectors, places = pick_out(rows, self._starts), {}, {}
+        for space in self._spaces:
+            stack = self._stack(space.name)
+            one = self._pick != "all" and space.per_row > 1
+            shape = (len(rows), space.dim) if self._pick != "all" else (len(rows), space.per_row, space.dim)
+            out = self._buffers.take(len(rows) * (stack.place_bytes if one else stack.row_bytes))
+            if one:
+                places[space.name] = self._places(space.modality, stack, picked)
+                stack.copy_places(picked, places[space.name], out.reshape(len(rows), stack.place_bytes))
+            else:
+                stack.copy_rows(picked, out.reshape(len(rows), stack.row_bytes))
+            vectors[space.name] = self._framed(out.view(stack.dtype).reshape(shape))
+        return Batch(rows, vectors, places, self._columns)
+
+    def _places(self, modality: str, stack: Stack, picked: Picked) -> Rows:
+        """Return which of its vectors each row gives, int64."""
+        import numpy as np
+
+        used = stack.used(picked) if modality == "caption" else np.ones((len(picked.rows), stack.per_row), dtype=bool)
+        drawn = np.zeros(len(used), dtype=np.int64)
+        if self._pick == "random":
+            counts = np.maximum(used.sum(axis=1), 1)
+            key = hash_int(self._seed, "pick", self._epoch, modality)
+            drawn = draw(picked.rows.astype(np.uint64), key, counts).astype(np.int64)
+        places: Rows = np.argmax(used.cumsum(axis=1) > drawn[:, None], axis=1)
+        return places
+
+    def _stack(self, space: str) -> Stack:
+        if space not in self._stacks:
+            shards = [shard for shard in self._dataset.mapped(space) if len(shard)]
+            self._stacks[space] = Stack(shards, self._starts, torch=self._torch)
+        return self._stacks[space]
+
+    def _framed(self, array: npt.NDArray[np.floating[Any]]) -> Any:  # noqa: ANN401  a tensor or an array
+        if not self._torch:
+            return array
+        import torch
+
+        return torch.from_numpy(array)
+
+
+def _names(where: str, given: Sequence[str]) -> list[str]:
+    """Check that a list of names is one: not a lone string, and nothing named twice."""
+    if isinstance(given, str) or len(set(given)) != len(given):
+        raise UsageError(where, expected="a list of different names", found=repr(given), do="Pass a list.")
+    return list(given)
+
+
+def _check_choice(where: str, given: object, choices: Sequence[object]) -> None:
+    if given not in choices:
+        raise UsageError(where, expected=f"one of {list(choices)}", found=repr(given), do="Pass one of them.")
+
+
+def _check_count(where: str, given: object, least: int, below: int | None = None) -> None:
+    if not isinstance(given, int) or isinstance(given, bool) or given < least or (below is not None and given >= below):
+        expected = f"a whole number from {least} " + ("up" if below is None else f"to {below - 1}")
+        raise UsageError(where, expected=expected, found=repr(given), do="Check it.")

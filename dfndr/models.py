@@ -1,0 +1,172 @@
+"""Where an encoder's model comes from: a built-in name and a tag, the Hub, a folder, a checkpoint, or a seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dfndr.errors import MissingExtra, ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["EncoderSpec", "load_model", "weights_sha256"]
+
+_HUB_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """Which model, where its weights come from, and how it is run.
+
+    `pretrained` is a tag of open_clip, `hf-hub:org/name`, `local-dir:/path`, the path of a checkpoint, or `random:SEED`
+    (tests and benchmarks). `model` is a built-in name or the path of a JSON config; `hf-hub:` and `local-dir:` bring
+    their own config. `device` is "auto", "cpu", "cuda" or "mps" and no part of what is recorded.
+    """
+
+    name: str
+    model: str
+    pretrained: str
+    precision: str = "fp32"
+    batch_size: int = 64
+    threads: int = 2
+    license: str = "unknown"
+    device: str = "auto"
+
+    @property
+    def needs_network(self) -> bool:
+        """Say whether the weights may have to be fetched from the internet."""
+        kind = self.pretrained.split(":")[0]
+        return kind == "hf-hub" or not (kind in ("local-dir", "random") or Path(self.pretrained).is_file())
+
+
+def weights_sha256(state: dict[str, torch.Tensor]) -> str:
+    """Return the sha256 over the tensors, sorted by name: name, dtype, shape, little-endian bytes of each.
+
+    It does not depend on the file the tensors came in, nor on the device they are on.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def load_model(spec: EncoderSpec) -> tuple[Any, Any, Any]:
+    """Return the model, its image transform and its tokenizer; raises ModelError where they cannot be loaded."""
+    try:
+        return _loaded(spec.model, spec.pretrained, spec.precision)
+    except _LoadError as error:
+        raise _explained(spec, error) from error.__cause__
+
+
+class _LoadError(Exception):
+    """What one of the libraries that load weights said."""
+
+
+@lru_cache(maxsize=4)
+def _loaded(model: str, pretrained: str, precision: str) -> tuple[Any, Any, Any]:
+    """Return model, image transform and tokenizer, once for all the names under which a recipe uses them."""
+    try:
+        import open_clip
+    except ImportError as error:
+        raise MissingExtra.of("open_clip", "build") from error
+    where = f"{model}, {pretrained}"
+    try:
+        with warnings.catch_warnings(record=True) as heard, _quiet_root_logger():
+            warnings.simplefilter("always")
+            _require_hub(open_clip, model, pretrained)
+            found = _load(open_clip, model, pretrained, precision)
+    except Exception as error:
+        # Loading runs code of five libraries, each with errors of its own; the cause is kept and said in one line.
+        raise _LoadError((str(error).strip().splitlines() or [type(error).__name__])[0][:300]) from error
+    if any("QuickGELU mismatch" in str(warning.message) for warning in heard):
+        do = f"Use the model name that ends in -quickgelu, or drop that ending: {model}."
+        raise ModelError(where, expected="the activation it was trained with", found="another one", do=do)
+    return found
+
+
+def _require_hub(open_clip: Any, model: str, pretrained: str) -> None:  # noqa: ANN401
+    """Raise at once where weights are to be fetched and the Hub is out of reach: retries would take a minute."""
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+
+    if pretrained.startswith("hf-hub:"):
+        repo = pretrained.removeprefix("hf-hub:")
+    else:
+        repo = (open_clip.get_pretrained_cfg(model, pretrained) or {}).get("hf_hub", "").strip("/")
+    names = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+    if (
+        not repo
+        or constants.HF_HUB_OFFLINE
+        or any(isinstance(try_to_load_from_cache(repo, name), str) for name in names)
+    ):
+        return
+    HfApi().model_info(repo, timeout=_HUB_TIMEOUT_S)
+
+
+@contextmanager
+def _quiet_root_logger() -> Iterator[None]:
+    """open_clip speaks through the root logger while it loads; what matters of it becomes an error of ours."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+
+
+def _load(open_clip: Any, name: str, pretrained: str, precision: str) -> tuple[Any, Any, Any]:  # noqa: ANN401
+    import torch
+
+    kind, _, rest = pretrained.partition(":")
+    options = {"precision": precision, "device": "cpu"}
+    if kind in ("hf-hub", "local-dir"):
+        name = pretrained
+        model, _, preprocess = open_clip.create_model_and_transforms(name, require_pretrained=True, **options)
+    else:
+        if name.endswith(".json"):
+            name = _register_config(open_clip, Path(name))
+        if kind == "random":
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(int(rest))
+                model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained_text=False, **options)
+        else:
+            model, _, preprocess = open_clip.create_model_and_transforms(
+                name, pretrained, require_pretrained=True, weights_only=True, **options
+            )
+    return model, preprocess, open_clip.get_tokenizer(name)
+
+
+def _register_config(open_clip: Any, path: Path) -> str:  # noqa: ANN401
+    """Make a JSON config known to open_clip under a name that no built-in model has."""
+    text = path.read_bytes()
+    json.loads(text)
+    name = f"{path.stem}-{hashlib.sha256(text).hexdigest()[:8]}"
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / f"{name}.json").write_bytes(text)
+        open_clip.add_model_config(Path(folder) / f"{name}.json")
+    return name
+
+
+def _explained(spec: EncoderSpec, error: _LoadError) -> ModelError:
+    do = "Check the model's name and the path or tag of its weights."
+    if spec.needs_network and os.environ.get("HF_HUB_OFFLINE") == "1":
+        do = "HF_HUB_OFFLINE is set, and these weights are not in the local cache: unset it or name a local-dir:."
+    elif spec.needs_network:
+        do = "These weights come from the network: check the connection and HF_ENDPOINT, or name a local-dir:."
+    where = f"encoder {spec.name!r} ({spec.model}, {spec.pretrained})"
+    return ModelError(where, expected="weights that load", found=str(error), do=do)
