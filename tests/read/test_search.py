@@ -94,6 +94,19 @@ def test_faiss_and_numpy_give_the_same_bits(tmp_path):
     assert found[0].scores.tobytes() == found[1].scores.tobytes()
 
 
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_bits_also_beyond_the_most_it_can_find(tmp_path):
+    faiss = pytest.importorskip("faiss")
+    if faiss.get_num_gpus() == 0:
+        pytest.skip("FAISS sees no GPU")
+    space = Space("image", "enc", dim=64)
+    dataset = write_dataset(tmp_path, (3000,), spaces=(space,))
+    for k in (10, 2500):
+        found = [Index.build(dataset, space.name, kind=kind).search(queries_for(50, 64), k=k) for kind in KINDS]
+        assert (found[0].uids == found[1].uids).all()
+        assert found[0].scores.tobytes() == found[1].scores.tobytes()
+
+
 def test_auto_takes_faiss_where_it_is_installed_and_numpy_where_it_is_not(tmp_path, monkeypatch):
     pytest.importorskip("faiss")
     dataset = write_dataset(tmp_path)
