@@ -25,10 +25,10 @@ from dfndr_builders.caption import CaptionStage, Retrieval
 from dfndr_builders.dfn import train_dfn
 from dfndr_builders.embed import Embed
 from dfndr_builders.inspect import Inspect
+from dfndr_builders.opened import open_pool, open_pools
 from dfndr_builders.output import claimed, sweep
 from dfndr_builders.phase import Model, made_with, phase_digest, run_phase, step_of
 from dfndr_builders.pools.base import Pool
-from dfndr_builders.opened import open_pool, open_pools
 from dfndr_builders.recipe import TRAINED, Recipe, read_recipe, resolve
 from dfndr_builders.rows import PoolRows, SelectedRows
 from dfndr_builders.score.clip import ClipScore

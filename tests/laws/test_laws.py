@@ -6,10 +6,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from support.models import tiny_spec
-from support.pairs import glyph_table, mixed_table
-
-from dfndr.format.schema import FAILED, Space
 from dfndr_builders.bank import BankRows, write_texts
 from dfndr_builders.caption import CaptionStage, Retrieval
 from dfndr_builders.embed import Embed
@@ -18,15 +14,20 @@ from dfndr_builders.phase import Model, made_with, run_phase
 from dfndr_builders.score.clip import ClipScore
 from dfndr_builders.stage import Chain, Stage
 from dfndr_builders.thumbnail import Thumbnail
+from support.models import tiny_spec
+from support.pairs import glyph_table, mixed_table
+
+from dfndr.format.schema import FAILED, Space
 
 TOLERANCE = 2e-3
 """How far a number may move when a row falls into another batch: half a unit in the last place of float16 near one."""
 
 
 def _bank(folder: Path) -> str:
+    from dfndr_builders.work import Job
+
     from dfndr.format.manifest import Manifest, write_manifest
     from dfndr.progress import SILENT
-    from dfndr_builders.work import Job
 
     spec = tiny_spec(folder)
     root, model = str(folder / "bank"), Model(spec, "random:0")
@@ -36,7 +37,9 @@ def _bank(folder: Path) -> str:
     space = Space("text", spec.name, model.record.dim)
     source = BankRows(root)
     shards = run_phase("bank", Job(root, "b" * 64, source, Embed(space, spec), (space,)), source.units(count), SILENT)
-    manifest = Manifest("bank", "mit", "", "b" * 64, 0, (space,), {spec.name: model.record}, {}, shards, (), made_with())
+    manifest = Manifest(
+        "bank", "mit", "", "b" * 64, 0, (space,), {spec.name: model.record}, {}, shards, (), made_with()
+    )
     write_manifest(root, manifest)
     return root
 
@@ -73,7 +76,9 @@ def _same(one: pa.Table, other: pa.Table) -> None:
         first, second = one[name].combine_chunks(), other[name].combine_chunks()
         if pa.types.is_fixed_size_list(kind) or pa.types.is_floating(kind):
             assert first.is_valid().equals(second.is_valid())
-            flat = [(part.flatten() if pa.types.is_fixed_size_list(kind) else part.drop_null()) for part in (first, second)]
+            flat = [
+                (part.flatten() if pa.types.is_fixed_size_list(kind) else part.drop_null()) for part in (first, second)
+            ]
             np.testing.assert_allclose(*(part.to_numpy(zero_copy_only=False) for part in flat), atol=TOLERANCE)
         elif name == "caption_scores":
             for given, found in zip(first.to_pylist(), second.to_pylist(), strict=True):
@@ -103,7 +108,11 @@ def test_law_three_same_in_same_out_and_bad_rows_have_reasons(stage: Stage) -> N
     assert once.equals(again)
     for before, after in zip(table["problem"].to_pylist(), once["problem"].to_pylist(), strict=True):
         assert after == before if before is not None else (after is None or after in FAILED)
-    good = [key for key, problem in zip(once["key"].to_pylist(), once["problem"].to_pylist(), strict=True) if problem is None]
+    good = [
+        key
+        for key, problem in zip(once["key"].to_pylist(), once["problem"].to_pylist(), strict=True)
+        if problem is None
+    ]
     assert sum(key.startswith("DejaVu") for key in good) == 18
 
 
@@ -124,7 +133,9 @@ def test_a_stage_that_looks_at_its_batch_is_caught(tmp_path: Path) -> None:
         def open(self) -> Callable[[pa.Table], pa.Table]:
             def step(table: pa.Table) -> pa.Table:
                 lengths = np.array([len(key) for key in table["key"].to_pylist()], dtype=np.float32)
-                return table.append_column(self.schema(table.schema).field("length"), pa.array(lengths - lengths.mean()))
+                return table.append_column(
+                    self.schema(table.schema).field("length"), pa.array(lengths - lengths.mean())
+                )
 
             return step
 
