@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from dfndr.columns import Columns
 from dfndr.dataset import Dataset
 from dfndr.errors import MissingExtra, UsageError
-from dfndr.gather import Buffers, Picked, Stack, pick_out
-from dfndr.order import Order, Shuffle, draw, share
+from dfndr.gather import Buffers, Stack
+from dfndr.order import BLOCK, Order, Runs, Shuffle, draw, share
 from dfndr.seeds import hash_int
 
 if TYPE_CHECKING:
@@ -117,11 +117,9 @@ class Loader:
         self._dataset = dataset
         self._spaces = [dataset.space(name) for name in _names("spaces", spaces)]
         self._columns = Columns(dataset, _names("columns", columns))
-        counts = [shard.rows for shard in dataset.shards if shard.rows]
-        self._starts = np.cumsum([0, *counts])[:-1]
         self._stacks: dict[str, Stack] = {}
         self._buffers = Buffers()
-        self._ahead: tuple[object, int, Rows] = (None, 0, np.empty(0, dtype=np.int64))
+        self._ahead: tuple[object, int, Runs] = (None, 0, Runs(np.empty(0, dtype=np.int64), 1, 0))
 
     def __len__(self) -> int:
         """Return the steps of a whole epoch, the same on every rank."""
@@ -138,7 +136,7 @@ class Loader:
             drop_last=self._drop_last,
         ):
             first, last, taken = part
-            batch = self._batch(self._order(self._position + first, self._position + last))
+            batch = self._batch(self._runs(self._position + first, self._position + last))
             self._position += taken  # before the yield: what the loop's body has been given counts as consumed
             yield batch
         self._epoch, self._position = self._epoch + 1, 0
@@ -164,50 +162,50 @@ class Loader:
         if epoch != self._epoch:
             self._epoch, self._position = epoch, 0
 
-    def _order(self, start: int, stop: int) -> Rows:
-        """Return the rows at some positions; computed for several steps at once, as that costs hardly more than one."""
-        order = Order(self._rows, self._shuffle, self._seed)
-        if self._world_size > 1:
+    def _runs(self, start: int, stop: int) -> Runs:
+        """Return the rows at some positions; a lone rank works many steps out at once, which costs little more."""
+        order, count = Order(self._rows, self._shuffle, self._seed), stop - start
+        if self._world_size > 1 or not count:
             return order.at(self._epoch, start, stop)
-        key = (order, self._epoch)
-        known, first, rows = self._ahead
-        if known != key or start < first or stop > first + len(rows):
-            first, rows = start, order.at(self._epoch, start, min(self._rows, max(stop, start + _AHEAD)))
-            self._ahead = (key, first, rows)
-        return rows[start - first : stop - first].copy()
+        known, first, runs = self._ahead
+        if known != (order, self._epoch) or not first <= start <= stop <= first + len(runs):
+            steps = max(1, min(_AHEAD, self._rows - BLOCK - start) // count)
+            first, runs = start, order.at(self._epoch, start, start + steps * count)
+            self._ahead = ((order, self._epoch), first, runs)
+        return runs.part(start - first, stop - first)
 
-    def _batch(self, rows: Rows) -> Batch:
-        picked, vectors, places = pick_out(rows, self._starts), {}, {}
+    def _batch(self, runs: Runs) -> Batch:
+        rows, vectors, places = runs.rows(), {}, {}
         for space in self._spaces:
             stack = self._stack(space.name)
             one = self._pick != "all" and space.per_row > 1
             shape = (len(rows), space.dim) if self._pick != "all" else (len(rows), space.per_row, space.dim)
             out = self._buffers.take(len(rows) * (stack.place_bytes if one else stack.row_bytes))
             if one:
-                places[space.name] = self._places(space.modality, stack, picked)
-                stack.copy_places(picked, places[space.name], out.reshape(len(rows), stack.place_bytes))
+                places[space.name] = self._places(space.modality, stack, rows)
+                stack.copy_places(rows, places[space.name], out.reshape(len(rows), stack.place_bytes))
             else:
-                stack.copy_rows(picked, out.reshape(len(rows), stack.row_bytes))
+                stack.copy_rows(runs, out.reshape(len(rows), stack.row_bytes))
             vectors[space.name] = self._framed(out.view(stack.dtype).reshape(shape))
         return Batch(rows, vectors, places, self._columns)
 
-    def _places(self, modality: str, stack: Stack, picked: Picked) -> Rows:
+    def _places(self, modality: str, stack: Stack, rows: Rows) -> Rows:
         """Return which of its vectors each row gives, int64."""
         import numpy as np
 
-        used = stack.used(picked) if modality == "caption" else np.ones((len(picked.rows), stack.per_row), dtype=bool)
+        used = stack.used(rows) if modality == "caption" else np.ones((len(rows), stack.per_row), dtype=bool)
         drawn = np.zeros(len(used), dtype=np.int64)
         if self._pick == "random":
             counts = np.maximum(used.sum(axis=1), 1)
             key = hash_int(self._seed, "pick", self._epoch, modality)
-            drawn = draw(picked.rows.astype(np.uint64), key, counts).astype(np.int64)
+            drawn = draw(rows.astype(np.uint64), key, counts).astype(np.int64)
         places: Rows = np.argmax(used.cumsum(axis=1) > drawn[:, None], axis=1)
         return places
 
     def _stack(self, space: str) -> Stack:
         if space not in self._stacks:
             shards = [shard for shard in self._dataset.mapped(space) if len(shard)]
-            self._stacks[space] = Stack(shards, self._starts, torch=self._torch)
+            self._stacks[space] = Stack(shards, torch=self._torch)
         return self._stacks[space]
 
     def _framed(self, array: npt.NDArray[np.floating[Any]]) -> Any:  # noqa: ANN401  a tensor or an array

@@ -1,0 +1,147 @@
+"""Pairs per second of the Loader beside the memcpy limit, measured in turns within one run.
+
+    python benchmarks/loader.py [--rows 200000] [--dim 512] [--batch-size 4096] [--repeats 7] [--dir DIR]
+
+The work is one epoch over pairs of two float16 vectors, in batches, as torch tensors. The memcpy limit copies
+contiguous slices of vectors in memory to a buffer that is allocated once. The Loader reads memory-mapped shards, 1 and
+20 of them; they are opened, checked and touched first: what is measured is memory and arithmetic, not the disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from dfndr import Loader, open_dataset
+from dfndr.dataset import Dataset
+from dfndr.format.manifest import Manifest, Shard, Step, write_manifest
+from dfndr.format.schema import EncoderRecord, Preprocess, Space
+from dfndr.format.shard import rows_path, vectors_path, write_rows, write_vectors
+
+
+def main() -> None:
+    """Write the datasets, run everybody in turns, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--batch-size", type=int, default=4096)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--shards", type=int, nargs="+", default=[20, 1])
+    parser.add_argument(
+        "--dir", type=Path, help="keep the datasets here (2 kB a row and dataset); else a temporary folder"
+    )
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        root = given.dir or Path(temporary)
+        datasets = {count: dataset_of(root / f"{count}-shards", given.rows, given.dim, count) for count in given.shards}
+        contenders = {"memcpy limit": memcpy_limit(datasets[given.shards[0]], given.batch_size)}
+        for count, dataset in datasets.items():
+            for shuffle in ("exact", "block", None):
+                name = f"{shuffle or 'sequential'}, {count} shard{'s' * (count > 1)}"
+                contenders[name] = epochs(dataset, shuffle, given.batch_size)
+        show(measure(contenders, given.repeats), given.rows)
+
+
+def memcpy_limit(dataset: Dataset, batch_size: int) -> Callable[[], int]:
+    """Return a function that copies all pairs in batches as fast as memory allows."""
+    sources = [torch.from_numpy(dataset.vectors(name)[:, 0]) for name in dataset.spaces]
+    targets = [torch.empty_like(source[:batch_size]) for source in sources]
+
+    def run() -> int:
+        for start in range(0, len(dataset), batch_size):
+            count = min(batch_size, len(dataset) - start)
+            for source, target in zip(sources, targets, strict=True):
+                target[:count].copy_(source[start : start + count])
+        return len(dataset)
+
+    return run
+
+
+def epochs(dataset: Dataset, shuffle: str | None, batch_size: int) -> Callable[[], int]:
+    """Return a function that runs through the loader's next epoch."""
+    loader = Loader(dataset, list(dataset.spaces), batch_size=batch_size, shuffle=shuffle, framework="torch")
+    return lambda: sum(len(batch) for batch in loader)
+
+
+def measure(contenders: dict[str, Callable[[], int]], repeats: int) -> dict[str, list[float]]:
+    """Return seconds per run; the first run of each, which maps and touches, does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for repeat in range(repeats + 1):
+        for name, run in contenders.items():
+            begin = time.perf_counter()
+            run()
+            if repeat:
+                seconds[name].append(time.perf_counter() - begin)
+    return seconds
+
+
+def show(seconds: dict[str, list[float]], rows: int) -> None:
+    """Print medians, spread, and the share of the memcpy limit."""
+    limit = statistics.median(seconds["memcpy limit"])
+    print(f"{rows:,} pairs, {os.cpu_count()} CPUs, torch {torch.__version__} with {torch.get_num_threads()} threads")
+    print(f"{'':24}{'median pairs/s':>16}{'slowest':>14}{'fastest':>14}{'of the limit':>14}")
+    for name, runs in seconds.items():
+        pairs = [rows / run for run in (statistics.median(runs), max(runs), min(runs))]
+        print(f"{name:24}{pairs[0]:16,.0f}{pairs[1]:14,.0f}{pairs[2]:14,.0f}{limit / statistics.median(runs):14.2f}")
+
+
+def dataset_of(root: Path, rows: int, dim: int, count: int) -> Dataset:
+    """Write a dataset of random pairs, unless it is there already, and open it."""
+    if not (root / "manifest.json").exists():
+        rng = np.random.default_rng(0)
+        spaces = tuple(Space(modality, "random", dim, unit_norm=False) for modality in ("image", "text"))
+        shards = []
+        for index, numbers in enumerate(np.array_split(np.arange(rows), count)):
+            table = pa.table({"uid": [f"{number:032x}" for number in numbers]})
+            files = {"rows": write_rows(str(root), rows_path("train", index), table)}
+            for space in spaces:
+                block = rng.standard_normal((len(numbers), 1, dim), dtype=np.float32).astype(np.float16)
+                files[space.name] = write_vectors(str(root), vectors_path(space, "train", index), space, [block])
+            shards.append(Shard(index, "train", rows_in=len(numbers), rows=len(numbers), files=files))
+        write_manifest(str(root), manifest_of(spaces, tuple(shards), rows))
+    return open_dataset(root)
+
+
+def manifest_of(spaces: tuple[Space, ...], shards: tuple[Shard, ...], rows: int) -> Manifest:
+    """Return a manifest whose encoder never was."""
+    preprocess = Preprocess((1, 1), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bicubic", "shortest")
+    encoder = EncoderRecord(
+        name="random",
+        model="random",
+        pretrained="random:0",
+        weights_sha256="0" * 64,
+        dim=spaces[0].dim,
+        context_length=1,
+        preprocess=preprocess,
+        precision="fp32",
+        logit_scale=1.0,
+        license="CC0-1.0",
+        batch_size=1,
+        threads=1,
+    )
+    return Manifest(
+        name="random-pairs",
+        license="CC0-1.0",
+        recipe="",
+        recipe_digest="0" * 64,
+        seed=0,
+        spaces=spaces,
+        encoders={"random": encoder},
+        scorers={},
+        shards=shards,
+        funnel=(Step("random", rows, rows),),
+        provenance={},
+    )
+
+
+if __name__ == "__main__":
+    main()
