@@ -29,7 +29,8 @@ from dfndr_builders.opened import open_pool, open_pools
 from dfndr_builders.output import claimed, sweep
 from dfndr_builders.phase import Model, made_with, phase_digest, run_phase, step_of
 from dfndr_builders.pools.base import Pool
-from dfndr_builders.recipe import TRAINED, Recipe, read_recipe, resolve
+from dfndr_builders.recipe import TRAINED, Recipe
+from dfndr_builders.recipe_file import read_recipe, resolve
 from dfndr_builders.rows import PoolRows, SelectedRows
 from dfndr_builders.score.clip import ClipScore
 from dfndr_builders.select import Selection, read_selection, select

@@ -65,7 +65,7 @@ def train_dfn(recipe: RecipePath, out: Out, device: Device = "auto", as_json: As
     from dfndr.errors import RecipeError
     from dfndr_builders.dfn import train_dfn as train
     from dfndr_builders.opened import open_pools
-    from dfndr_builders.recipe import read_recipe
+    from dfndr_builders.recipe_file import read_recipe
 
     read, _ = read_recipe(recipe)
     if read.dfn is None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from dfndr_builders import recipe as told
 from dfndr_builders.pools.base import Pool
 from dfndr_builders.pools.joined import Joined
-from dfndr_builders.recipe import PoolRecipe, resolve
+from dfndr_builders.recipe import PoolRecipe
+from dfndr_builders.recipe_file import resolve
 
 __all__ = ["open_pool", "open_pools"]
 

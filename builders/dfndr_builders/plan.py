@@ -8,7 +8,8 @@ from pathlib import Path
 
 from dfndr.errors import PoolError
 from dfndr_builders.opened import open_pool
-from dfndr_builders.recipe import TRAINED, PoolRecipe, Recipe, read_recipe
+from dfndr_builders.recipe import TRAINED, PoolRecipe, Recipe
+from dfndr_builders.recipe_file import read_recipe
 
 __all__ = ["Plan", "plan"]
 

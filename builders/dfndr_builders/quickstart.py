@@ -20,7 +20,7 @@ from dfndr.progress import SILENT, Progress
 from dfndr.search import Index
 from dfndr.verify import verify
 from dfndr_builders.build import build
-from dfndr_builders.recipe import shipped_recipe
+from dfndr_builders.recipe_file import shipped_recipe
 from dfndr_builders.sheet import Hit, Scores, contact_sheet
 
 __all__ = ["QUERIES", "Quickstart", "quickstart"]

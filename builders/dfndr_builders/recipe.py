@@ -6,15 +6,10 @@ names the nearest known one. `docs/recipes.md` shows every key.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import os
-import re
-import tomllib
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from dfndr.errors import MissingExtra, RecipeError
+from dfndr.errors import MissingExtra
 from dfndr.format.manifest import canonical
 from dfndr.format.schema import NAME
 from dfndr.models import EncoderSpec
@@ -22,22 +17,26 @@ from dfndr_builders.dfn import DfnSpec
 from dfndr_builders.select import Rule
 
 try:
-    from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+    from pydantic import BaseModel, ConfigDict, Field, model_validator
 except ImportError as error:
     raise MissingExtra.of("pydantic", "build") from error
 
 __all__ = [
     "Caption",
+    "Compute",
     "Dfn",
     "Embed",
+    "Folder",
+    "Glyphs",
+    "Hf",
     "Output",
+    "Parquet",
     "PoolRecipe",
     "Recipe",
     "Score",
     "Select",
-    "read_recipe",
-    "resolve",
-    "shipped_recipe",
+    "TRAINED",
+    "WebDataset",
 ]
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -251,82 +250,3 @@ class Recipe(_Strict):
     def digest(self) -> str:
         """The sha256 of all that the recipe says, defaults included, comments and order of keys left out."""
         return hashlib.sha256(canonical(self.model_dump(mode="json"))).hexdigest()
-
-
-def read_recipe(path: str | os.PathLike[str]) -> tuple[Recipe, str]:
-    """Return the recipe at a local path and its text; raises RecipeError that says where and what to do."""
-    where = Path(path)
-    try:
-        text = where.read_bytes().decode("utf-8")
-        given = tomllib.loads(text)
-    except OSError as error:
-        found = error.strerror or str(error)
-        raise RecipeError(str(path), expected="a recipe file (TOML)", found=found, do="Check the path.") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise RecipeError(str(path), expected="TOML in UTF-8", found=str(error), do="Mend that line.") from error
-    try:
-        return Recipe.model_validate(given), text
-    except ValidationError as error:
-        raise _explain(where.name, error) from error
-
-
-def resolve(path: str, folder: Path) -> str:
-    """Return a path of the recipe as an absolute one: variables and ~ expanded, relative to the recipe's folder."""
-    expanded = os.path.expandvars(os.path.expanduser(path))  # noqa: PTH111
-    unset = re.search(r"\$(\w+)", expanded)
-    if unset:
-        do = f"Set it: {unset.group(1)}=/some/folder dfndr build ..."
-        raise RecipeError(path, expected=f"the environment variable {unset.group(1)}", found="it is not set", do=do)
-    return expanded if "://" in expanded or os.path.isabs(expanded) else os.path.normpath(folder / expanded)  # noqa: PTH117
-
-
-def _explain(name: str, error: ValidationError) -> RecipeError:
-    """Turn the first of pydantic's complaints into one of ours."""
-    first = error.errors(include_url=False)[0]
-    parts = [part for part in first["loc"] if not (isinstance(part, str) and part in _TAGS)]
-    where = name + ", " + _dotted(parts) if parts else name
-    more = len(error.errors()) - 1
-    after = f" ({more} more to mend after it.)" if more else ""
-    if first["type"] == "extra_forbidden":
-        known = _fields_near(first["loc"])
-        near = difflib.get_close_matches(str(parts[-1]), known, n=1, cutoff=0.5)
-        do = f"Did you mean {near[0]!r}?" if near else f"Known keys here: {', '.join(known)}."
-        return RecipeError(where, expected="a known key", found=repr(parts[-1]), do=do + after)
-    if first["type"] == "missing":
-        return RecipeError(where, expected="this key", found="nothing", do="Add it." + after)
-    message = first["msg"].removeprefix("Value error, ")
-    found = repr(first["input"])[:80] if not isinstance(first["input"], dict) else "this section"
-    return RecipeError(where, expected=message[0].lower() + message[1:], found=found, do="See docs/recipes.md." + after)
-
-
-_TAGS = {"webdataset", "folder", "parquet", "hf", "glyphs", "str"}
-
-
-def _dotted(parts: list[str | int]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
-
-
-def _fields_near(loc: tuple[str | int, ...]) -> list[str]:
-    """Return the keys that are known where an unknown one was found, by walking the models along its place."""
-    sections: dict[str, type[BaseModel]] = {
-        "dfn": Dfn, "score": Score, "select": Select, "caption": Caption, "embed": Embed, "output": Output,
-        "compute": Compute, "webdataset": WebDataset, "folder": Folder, "parquet": Parquet, "hf": Hf, "glyphs": Glyphs,
-    }  # fmt: skip
-    model: type[BaseModel] = Recipe
-    for part in loc[:-1]:
-        model = sections.get(str(part), model)
-    return list(model.model_fields)
-
-
-def shipped_recipe(name: str) -> Path:
-    """Return the path of a recipe that comes with the package, such as "quickstart".
-
-    An installed wheel holds them inside the package, a checkout beside it.
-    """
-    package = Path(__file__).parent
-    for folder in (package / "_recipes", package.parent / "recipes"):
-        if (folder / f"{name}.toml").is_file():
-            return folder / f"{name}.toml"
-    raise RecipeError(
-        name, expected="a recipe that comes with dfndr", found="none of that name", do="See docs/recipes.md."
-    )

@@ -50,7 +50,7 @@ def test_the_rows_with_the_highest_scores_are_kept(built: tuple[Path, Path]) -> 
 
 
 def test_vectors_are_those_of_the_rows_own_picture_text_and_captions(built: tuple[Path, Path]) -> None:
-    from dfndr_builders.recipe import read_recipe
+    from dfndr_builders.recipe_file import read_recipe
 
     from dfndr.nearest import encoder_of
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from dfndr_builders.recipe import read_recipe, resolve, shipped_recipe
+from dfndr_builders.recipe_file import read_recipe, resolve, shipped_recipe
 
 from dfndr.errors import RecipeError
 
