@@ -27,7 +27,7 @@ from dfndr_builders.embed import Embed
 from dfndr_builders.inspect import Inspect
 from dfndr_builders.opened import open_pool, open_pools
 from dfndr_builders.output import claimed, sweep
-from dfndr_builders.phase import Model, made_with, phase_digest, run_phase, step_of
+from dfndr_builders.phase import Model, content_digest, made_with, phase_digest, run_phase, step_of
 from dfndr_builders.pools.base import Pool
 from dfndr_builders.recipe import TRAINED, Recipe
 from dfndr_builders.recipe_file import read_recipe, resolve
@@ -141,7 +141,7 @@ class Build:
 
     def _select(self, scores: str, scored: Manifest) -> tuple[str, Selection]:
         rule = self.recipe.rule()
-        root = self._phase("select", phase_digest("select", scores=scored.digest, rule=repr(rule)))
+        root = self._phase("select", phase_digest("select", scores=content_digest(scored), rule=repr(rule)))
         chosen = read_selection(root)
         if chosen is None:
             with self.progress.task("select", total=None) as task:
@@ -181,7 +181,7 @@ class Build:
         for caption in self.recipe.caption:
             scorer = scorers[caption.scorer or self.recipe.score[0].name]
             bank = self._bank(caption, scorer)
-            told_captions.append([caption.model_dump(mode="json"), open_dataset(bank).digest])
+            told_captions.append([caption.model_dump(mode="json"), content_digest(open_dataset(bank).manifest)])
             stages.append(CaptionStage(Retrieval(bank, scorer.spec, caption.per_image, self.recipe.seed)))
         encoders = {given.encoder: self._model(given, given.encoder) for given in self.recipe.embed}
         spaces: list[Space] = []
@@ -195,7 +195,7 @@ class Build:
             stages.append(Thumbnail(self.recipe.output.thumbnail))
         digest = phase_digest(
             "build",
-            scores=scored.digest,
+            scores=content_digest(scored),
             selection=chosen.step.to_json() | {"rows": chosen.rows, "rule": repr(self.recipe.rule())},
             captions=told_captions,
             encoders={name: model.record.to_json() for name, model in encoders.items()},

@@ -10,14 +10,14 @@ from importlib.metadata import PackageNotFoundError, version
 from dfndr import storage
 from dfndr.encoder import Encoder, open_encoder
 from dfndr.errors import DataError
-from dfndr.format.manifest import Shard, Step, canonical
+from dfndr.format.manifest import Manifest, Shard, Step, canonical
 from dfndr.format.schema import FORMAT, EncoderRecord
 from dfndr.models import EncoderSpec
 from dfndr.progress import Progress
 from dfndr_builders.engines import inline
 from dfndr_builders.work import Job, Unit, recorded
 
-__all__ = ["Model", "made_with", "phase_digest", "run_phase", "step_of"]
+__all__ = ["Model", "content_digest", "made_with", "phase_digest", "run_phase", "step_of"]
 
 STAGES = 1
 """Raised whenever a stage, a pool or the rendering of glyphs starts to give other bytes for the same recipe."""
@@ -43,6 +43,15 @@ class Model:
 def phase_digest(kind: str, **parts: object) -> str:
     """Return the digest of a phase: of its kind, of everything it depends on, and of the version of the stages."""
     return hashlib.sha256(canonical({"format": FORMAT, "stages": STAGES, "kind": kind, **parts})).hexdigest()
+
+
+def content_digest(manifest: Manifest) -> str:
+    """Return the digest of what a phase gave, which the next one depends on: its shards, and under which digest.
+
+    Its manifest's own digest will not do: it also covers the recipe's name, comments, and what later phases are told.
+    """
+    given = [manifest.provenance["phase"], [shard.to_json() for shard in manifest.shards]]
+    return hashlib.sha256(canonical(given)).hexdigest()
 
 
 def run_phase(

@@ -122,6 +122,23 @@ def test_another_threshold_uses_the_scores_again_and_leaves_no_stale_file(tmp_pa
     assert verify(str(out)).ok
 
 
+def test_a_dataset_that_took_anothers_place_is_the_one_built_afresh(tmp_path: Path) -> None:
+    build(write_recipe(tmp_path), tmp_path / "out", device="cpu")
+    narrower = write_recipe(tmp_path, top_fraction="0.1")
+    replaced = build(narrower, tmp_path / "out", device="cpu", replace=True)
+    assert replaced.digest == build(narrower, tmp_path / "afresh", device="cpu").digest
+
+
+def test_a_comment_in_the_recipe_changes_the_manifest_alone(tmp_path: Path) -> None:
+    recipe, out = write_recipe(tmp_path), tmp_path / "out"
+    build(recipe, out, device="cpu")
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.npy")}
+    recipe.write_text(recipe.read_text() + "# a word more\n")
+    manifest = build(recipe, out, device="cpu")
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.npy")} == before
+    assert manifest.recipe.endswith("# a word more\n")
+
+
 def test_a_folder_that_holds_something_else_is_refused_untouched(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
