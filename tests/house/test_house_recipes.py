@@ -1,0 +1,113 @@
+"""docs/recipes.md says of every key what it is, and nothing of keys that are not there."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dfndr_builders import recipe as told
+from dfndr_builders.plan import plan
+from dfndr_builders.recipe_file import read_recipe
+from pydantic import BaseModel
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+RECIPES = sorted((ROOT / "builders" / "recipes").glob("*.toml"))
+POOLS = "`[[pool]]`"
+SECTIONS = [
+    (told.Recipe, ["At the top"]),
+    (told.WebDataset, [POOLS, "`webdataset` and `folder`"]),
+    (told.Folder, [POOLS, "`webdataset` and `folder`"]),
+    (told.Parquet, [POOLS, "`parquet`"]),
+    (told.Hf, [POOLS, "`hf`"]),
+    (told.Glyphs, [POOLS, "`glyphs`"]),
+    (told.Dfn, ["`[dfn]`"]),
+    (told.Score, ["`[[score]]`"]),
+    (told.Select, ["`[select]`"]),
+    (told.Caption, ["`[[caption]]`"]),
+    (told.Embed, ["`[[embed]]`"]),
+    (told.Output, ["`[output]`"]),
+    (told.Compute, ["`[compute]`"]),
+]
+
+
+def _keys_under(heading: str) -> dict[str, str]:
+    """Return the keys of the first table under a heading, each with what stands in its column of defaults."""
+    parts = re.split(r"^#{2,3} (.+)$", PAGE, flags=re.MULTILINE)
+    text = dict(zip(parts[1::2], parts[2::2], strict=True))[heading]
+    return dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|", text, flags=re.MULTILINE))
+
+
+def _default(model: type[BaseModel], key: str) -> object:
+    field = model.model_fields[key]
+    if field.is_required():
+        return "required"
+    value = field.get_default()
+    if isinstance(value, BaseModel):
+        return "its own defaults"
+    return "none" if value is None else json.loads(json.dumps(value))
+
+
+def _read(cell: str) -> object:
+    return tomllib.loads(f"value = {cell[1:-1]}")["value"] if cell.startswith("`") else cell
+
+
+@pytest.mark.parametrize(("model", "headings"), SECTIONS, ids=lambda given: getattr(given, "__name__", ""))
+def test_every_key_of_a_section_is_explained_with_its_default(model: type[BaseModel], headings: list[str]) -> None:
+    explained: dict[str, str] = {}
+    for heading in headings:
+        explained |= _keys_under(heading)
+    assert {key: _read(cell) for key, cell in explained.items()} == {
+        key: _default(model, key) for key in model.model_fields
+    }
+
+
+def test_every_section_that_a_recipe_may_have_is_compared_with_the_page() -> None:
+    strict = {model for model in vars(told).values() if isinstance(model, type) and issubclass(model, BaseModel)}
+    public = {model for model in strict if not model.__name__.startswith("_")} - {BaseModel}
+    assert public == {model for model, _ in SECTIONS}
+
+
+BASE = """
+name = "base"
+license = "mit"
+pool = [{ kind = "glyphs" }]
+score = [{ name = "clip", model = "ViT-B-32", pretrained = "random:0" }]
+select = { by = "clip", top_fraction = 0.5 }
+"""
+
+
+@pytest.mark.parametrize("block", re.findall(r"^```toml\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL))
+def test_every_example_of_the_page_is_valid(block: str) -> None:
+    given: dict[str, Any] = tomllib.loads(block)
+    told.Recipe.model_validate(given if "name" in given else tomllib.loads(BASE) | given)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_shipped_recipe_is_valid_planned_offline_and_named_in_the_docs(
+    path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("POOLS", str(tmp_path))
+    assert f"`{path.name}`" in PAGE
+    recipe, _ = read_recipe(path)
+    assert plan(path).digest == recipe.digest
+
+
+def test_links_between_the_docs_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\((?!https?://)([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            path, _, anchor = target.partition("#")
+            there = (page.parent / path) if path else page
+            assert there.exists(), f"{page.name} links to {target}"
+            assert not anchor or anchor in _anchors(there), f"{page.name} links to {target}"
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return the names that a page's headings and anchors go by, as GitHub makes them."""
+    text = page.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    made = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return made | set(re.findall(r'<a id="([\w-]+)">', text))
