@@ -59,6 +59,7 @@ def describe(manifest: Manifest) -> str:
         "",
         "funnel",
         *funnel_lines(manifest.funnel),
+        *_selection_lines(manifest.provenance.get("selection")),
     ]
     if manifest.spaces:
         lines += ["", "spaces"]
@@ -75,10 +76,27 @@ def describe(manifest: Manifest) -> str:
             lines.append(f"  {'':<24} {record.dim} dims, {record.context_length} tokens, {shape}")
             lines.append(f"  {'':<24} weights sha256 {record.weights_sha256}")
     lines += ["", "on disk", *(f"  {role:<24} {_megabytes(size)}" for role, size in sizes(manifest).items())]
+    pools = manifest.provenance.get("pools")
+    if isinstance(pools, list) and pools:
+        lines += ["", "pools"]
+        lines += ["  " + ", ".join(f"{key} {value}" for key, value in pool.items()) for pool in pools]
     made = manifest.provenance.get("made_with")
     if isinstance(made, Mapping):
         lines += ["", "made with " + ", ".join(f"{name} {version}" for name, version in made.items())]
     return "\n".join(lines)
+
+
+def _selection_lines(selection: object) -> list[str]:
+    """Say what was kept of how many: N counts the distinct samples that could be scored."""
+    if not isinstance(selection, Mapping) or not isinstance(selection.get("rule"), Mapping):
+        return []
+    rule = dict(selection["rule"])
+    by, cut = rule.pop("by", "?"), selection.get("cut")
+    asked = ", ".join(f"{name} {value}" for name, value in rule.items())
+    kept = "nothing was kept" if cut is None else f"the lowest score kept is {cut:.4f}"
+    return [
+        f"  selected by {by}: {asked} of {selection.get('samples', 0):,} distinct samples that could be scored; {kept}"
+    ]
 
 
 def _splits(manifest: Manifest) -> list[str]:

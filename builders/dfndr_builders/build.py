@@ -216,7 +216,11 @@ class Build:
             files=self._filter_files(),
             more={
                 "scores": scores.removeprefix(self.root).lstrip("/"),
-                "selection": {"rule": self.recipe.select.model_dump(exclude_none=True), "cut": chosen.cut},
+                "selection": {
+                    "rule": self.recipe.select.model_dump(exclude_none=True),
+                    "cut": chosen.cut,
+                    "samples": chosen.samples,
+                },
             },
         )
         write_manifest(self.root, manifest)

@@ -53,10 +53,11 @@ class Rule:
 
 @dataclass(frozen=True)
 class Selection:
-    """What was selected: rows by split, the cut (the lowest score kept, None if none was), and the funnel's step."""
+    """What was selected: rows by split, the cut (the lowest score kept, None if none was), N, and the funnel's step."""
 
     rows: dict[str, int]
     cut: float | None
+    samples: int
     step: Step
 
 
@@ -75,7 +76,7 @@ def read_selection(root: str) -> Selection | None:
     if not storage.exists(path):
         return None
     given = json.loads(storage.read_bytes(path))
-    return Selection(given["rows"], given["cut"], Step(**given["step"]))
+    return Selection(given["rows"], given["cut"], given["samples"], Step(**given["step"]))
 
 
 def select(scores: Dataset, rule: Rule, out: str) -> Selection:
@@ -103,7 +104,7 @@ def select(scores: Dataset, rule: Rule, out: str) -> Selection:
                 storage.put(out, f"{split}.parquet", _writer(database, split))
         finally:
             database.close()
-    given = {"rows": chosen.rows, "cut": chosen.cut, "step": chosen.step.to_json(), "rule": asdict(rule)}
+    given = {**asdict(chosen), "step": chosen.step.to_json(), "rule": asdict(rule)}
     storage.put(out, _DONE, (json.dumps(given, indent=1, sort_keys=True) + "\n").encode())
     return chosen
 
@@ -134,7 +135,7 @@ def _choose(database: Any, scores: Dataset, rule: Rule) -> Selection:  # noqa: A
     out = sum(rows.values())
     dropped = {"duplicate": rows_in - not_finite - samples, "not_selected": samples - out}
     failed = {"score_not_finite": not_finite} if not_finite else {}
-    return Selection(rows, cut, Step("select", rows_in, out, dropped, failed))
+    return Selection(rows, cut, samples, Step("select", rows_in, out, dropped, failed))
 
 
 def _load(database: Any, scores: Dataset, by: str) -> None:  # noqa: ANN401
