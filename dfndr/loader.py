@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from dfndr.columns import Columns
 from dfndr.dataset import Dataset
 from dfndr.errors import MissingExtra, UsageError
-from dfndr.gather import Buffers, Stack
+from dfndr.format.schema import Space
+from dfndr.gather import Buffers, Lookup, Stack
 from dfndr.order import BLOCK, Order, Runs, Shuffle, draw, share
 from dfndr.seeds import hash_int
 
@@ -117,6 +118,7 @@ class Loader:
         self._dataset = dataset
         self._spaces = [dataset.space(name) for name in _names("spaces", spaces)]
         self._columns = Columns(dataset, _names("columns", columns))
+        self._lookup = Lookup([shard.rows for shard in dataset.shards if shard.rows])
         self._stacks: dict[str, Stack] = {}
         self._buffers = Buffers()
         self._ahead: tuple[object, int, Runs] = (None, 0, Runs(np.empty(0, dtype=np.int64), 1, 0))
@@ -176,28 +178,33 @@ class Loader:
 
     def _batch(self, runs: Runs) -> Batch:
         rows, vectors, places = runs.rows(), {}, {}
+        shard = self._lookup.shard_of(runs.heads)
         for space in self._spaces:
             stack = self._stack(space.name)
             one = self._pick != "all" and space.per_row > 1
             shape = (len(rows), space.dim) if self._pick != "all" else (len(rows), space.per_row, space.dim)
             out = self._buffers.take(len(rows) * (stack.place_bytes if one else stack.row_bytes))
             if one:
-                places[space.name] = self._places(space.modality, stack, rows)
-                stack.copy_places(rows, places[space.name], out.reshape(len(rows), stack.place_bytes))
+                words = stack.words_of(rows, self._lookup.shard_of(rows))
+                places[space.name] = self._places(
+                    space, rows, stack.used(words) if space.modality == "caption" else None
+                )
+                stack.copy_places(words, places[space.name], out.reshape(len(rows), stack.place_bytes))
             else:
-                stack.copy_rows(runs, out.reshape(len(rows), stack.row_bytes))
+                stack.copy_rows(runs, shard, out.reshape(len(rows), stack.row_bytes))
             vectors[space.name] = self._framed(out.view(stack.dtype).reshape(shape))
         return Batch(rows, vectors, places, self._columns)
 
-    def _places(self, modality: str, stack: Stack, rows: Rows) -> Rows:
-        """Return which of its vectors each row gives, int64."""
+    def _places(self, space: Space, rows: Rows, used: npt.NDArray[np.bool_] | None) -> Rows:
+        """Return which of its vectors each row gives, int64; `used` says which there are, shape (rows, per_row)."""
         import numpy as np
 
-        used = stack.used(rows) if modality == "caption" else np.ones((len(rows), stack.per_row), dtype=bool)
-        drawn = np.zeros(len(used), dtype=np.int64)
+        if used is None:
+            used = np.ones((len(rows), space.per_row), dtype=bool)
+        drawn = np.zeros(len(rows), dtype=np.int64)
         if self._pick == "random":
             counts = np.maximum(used.sum(axis=1), 1)
-            key = hash_int(self._seed, "pick", self._epoch, modality)
+            key = hash_int(self._seed, "pick", self._epoch, space.modality)
             drawn = draw(rows.astype(np.uint64), key, counts).astype(np.int64)
         places: Rows = np.argmax(used.cumsum(axis=1) > drawn[:, None], axis=1)
         return places
@@ -205,7 +212,7 @@ class Loader:
     def _stack(self, space: str) -> Stack:
         if space not in self._stacks:
             shards = [shard for shard in self._dataset.mapped(space) if len(shard)]
-            self._stacks[space] = Stack(shards, torch=self._torch)
+            self._stacks[space] = Stack(shards, self._lookup, torch=self._torch)
         return self._stacks[space]
 
     def _framed(self, array: npt.NDArray[np.floating[Any]]) -> Any:  # noqa: ANN401  a tensor or an array

@@ -46,8 +46,12 @@ class Runs:
     def part(self, start: int, stop: int) -> Runs:
         """Return the runs of the rows start..stop of these, as single rows where a run would be cut."""
         if start % self.length or stop % self.length:
-            return Runs(self.rows()[start:stop], 1, self.ring)
+            return self.single().part(start, stop)
         return Runs(self.heads[start // self.length : stop // self.length], self.length, self.ring)
+
+    def single(self) -> Runs:
+        """Return the same rows as runs of one."""
+        return Runs(self.rows(), 1, self.ring)
 
     def rows(self) -> Rows:
         """Return the rows one by one."""
