@@ -7,14 +7,16 @@ names the nearest known one. `docs/recipes.md` shows every key.
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from dfndr.errors import MissingExtra
 from dfndr.format.manifest import canonical
 from dfndr.format.schema import NAME
+from dfndr.format.shard import row_types
 from dfndr.models import EncoderSpec
 from dfndr_builders.dfn import DfnSpec
 from dfndr_builders.select import Rule
+from dfndr_builders.stage import POOL_SCHEMA
 
 try:
     from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -120,6 +122,12 @@ class _Model(_Strict):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     license: str = "unknown"
 
+    @model_validator(mode="after")
+    def _has_a_config(self) -> Self:
+        if not self.model and not self.pretrained.startswith((TRAINED, "hf-hub:", "local-dir:")):
+            raise ValueError(f"pretrained = {self.pretrained!r} needs a model: a built-in name or a JSON config")
+        return self
+
     def spec(self, name: str, compute: Compute, device: str, pretrained: str) -> EncoderSpec:
         """Return how to open the model; `pretrained` is the resolved form of what the recipe says."""
         model = self.model or pretrained.split(":")[0]
@@ -139,7 +147,7 @@ class Select(_Strict):
 
     by: str
     top_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
-    threshold: float | None = None
+    threshold: Annotated[float, Field(gt=-1e9, lt=1e9)] | None = None  # scores are float32
     count: Positive | None = None
 
     @model_validator(mode="after")
@@ -162,8 +170,14 @@ class Embed(_Model):
     """Vectors of one encoder."""
 
     encoder: Name
-    of: list[Literal["image", "text", "caption"]] = ["image", "text"]
+    of: Annotated[list[Literal["image", "text", "caption"]], Field(min_length=1)] = ["image", "text"]
     dtype: Literal["float16", "float32"] = "float16"
+
+    @model_validator(mode="after")
+    def _of_each_once(self) -> Self:
+        if len(set(self.of)) != len(self.of):
+            raise ValueError(f"of = {self.of} names one thing twice")
+        return self
 
 
 class Output(_Strict):
@@ -177,8 +191,8 @@ class Output(_Strict):
 class Compute(_Strict):
     """What fixes the last bits: one batch shape and one number of threads for every encoder."""
 
-    batch_size: Positive = 64
-    threads: Positive = 2
+    batch_size: Annotated[int, Field(gt=0, le=65_536)] = 64
+    threads: Annotated[int, Field(gt=0, le=1024)] = 2
 
 
 class Dfn(_Strict):
@@ -211,7 +225,7 @@ class Recipe(_Strict):
 
     name: Name
     license: str
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     pool: Annotated[list[PoolRecipe], Field(min_length=1)]
     dfn: Dfn | None = None
     score: Annotated[list[Score], Field(min_length=1)]
@@ -239,7 +253,17 @@ class Recipe(_Strict):
         models: list[_Model] = [*self.score, *self.embed]
         if self.dfn is None and any(model.pretrained == TRAINED for model in models):
             raise ValueError(f"pretrained = {TRAINED!r} needs a [dfn] section")
+        self._columns_differ(scores)
         return self
+
+    def _columns_differ(self, scores: list[str]) -> None:
+        """Raise where two columns of the rows would have one name."""
+        taken = {*POOL_SCHEMA.names, *row_types(), *(["swapped"] if any(pool.swap_texts for pool in self.pool) else [])}
+        for kind, names in (("[[score]] name", scores), *(("[[pool]] keep", pool.keep) for pool in self.pool)):
+            for name in names:
+                if name in taken:
+                    raise ValueError(f"{kind} {name!r} is the name of a column that every build makes itself")
+            taken |= set(names) if kind == "[[score]] name" else set()
 
     def rule(self) -> Rule:
         """Return the selection's rule."""

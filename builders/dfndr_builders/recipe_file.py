@@ -43,7 +43,7 @@ def read_recipe(path: str | os.PathLike[str]) -> tuple[Recipe, str]:
     except OSError as error:
         found = error.strerror or str(error)
         raise RecipeError(str(path), expected="a recipe file (TOML)", found=found, do="Check the path.") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # besides its own errors, tomllib lets those of int() through
         raise RecipeError(str(path), expected="TOML in UTF-8", found=str(error), do="Mend that line.") from error
     try:
         return Recipe.model_validate(given), text
@@ -75,7 +75,11 @@ def _explain(name: str, error: ValidationError) -> RecipeError:
         return RecipeError(where, expected="a known key", found=repr(parts[-1]), do=do + after)
     if first["type"] == "missing":
         return RecipeError(where, expected="this key", found="nothing", do="Add it." + after)
-    message = first["msg"].removeprefix("Value error, ")
+    if first["type"].startswith("union_tag"):
+        kinds = first.get("ctx", {}).get("expected_tags", "'webdataset', 'folder', 'parquet', 'hf', 'glyphs'")
+        found = repr(first["input"].get("kind", "nothing")) if isinstance(first["input"], dict) else "no section"
+        return RecipeError(f"{where}.kind", expected=f"one of {kinds}", found=found, do="See docs/recipes.md." + after)
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     found = repr(first["input"])[:80] if not isinstance(first["input"], dict) else "this section"
     return RecipeError(where, expected=message[0].lower() + message[1:], found=found, do="See docs/recipes.md." + after)
 

@@ -30,6 +30,16 @@ top_fraction = 0.15
 rows_per_shard = 50
 """
 
+EMBED = """
+[[embed]]
+encoder = "tiny"
+model = "ViT-B-32"
+pretrained = "random:0"
+of = {of}
+
+[output]
+"""
+
 
 def written(folder: Path, text: str) -> Path:
     path = folder / "mine.toml"
@@ -58,6 +68,19 @@ def written(folder: Path, text: str) -> Path:
         ("[output]", "[output", "Mend that line"),
         ("count = 100", "count = 0", "greater than 0"),
         ("count = 100", "count = 1.5", "valid integer"),
+        ("seed = 3", "seed = 4294967296", "less than 4294967296"),
+        ("seed = 3", "seed = " + "9" * 5000, "Mend that line"),
+        ("seed = 3", "seed = " + "[" * 5000, "Mend that line"),
+        ("top_fraction = 0.15", "threshold = 1e300", "select.threshold: expected less than 1e\\+38"),
+        ('kind = "glyphs"', "", r"pool\[0\].kind: expected one of 'webdataset', .*, found 'nothing'"),
+        ("[[pool]]", "[pool]", "pool: expected a valid list, found this section"),
+        ('model = "ViT-B-32"', "", "pretrained = 'random:0' needs a model"),
+        ("[output]", "[compute]\nbatch_size = 99999999\n[output]", "less than or equal to 65536"),
+        ('"dfn"', '"width"', "'width' is the name of a column that every build makes itself"),
+        ("count = 100", 'count = 100\nkeep = ["sha256"]', "'sha256' is the name of a column"),
+        ("count = 100", 'count = 100\nkeep = ["dfn"]', "'dfn' is the name of a column"),
+        ("[output]", EMBED.format(of='["image", "image"]'), "names one thing twice"),
+        ("[output]", EMBED.format(of="[]"), "at least 1 item"),
     ],
 )
 def test_a_wrong_recipe_is_refused_in_words_that_help(tmp_path: Path, old: str, new: str, said: str) -> None:
