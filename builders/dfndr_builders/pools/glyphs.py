@@ -160,14 +160,14 @@ def _characters(path: Path) -> Iterator[str]:
 
 
 def _draw(pair: _Pair, size: int, seed: int) -> Image.Image:
-    """Draw one glyph, whole, in two colours; if it is not a tiny one, it fills 0.6 to 0.9 of the picture's side."""
+    """Draw one glyph, whole, near the middle; if it is not a tiny one, it fills 0.75 to 0.9 of the picture's side."""
     from PIL import Image, ImageDraw
 
-    random = rng_for(seed, "glyph", pair.face, pair.character).random(8).tolist()
-    font = _fitting(pair, round(size * (0.6 + 0.3 * random[0])), largest=size)
+    random = rng_for(seed, "glyph", pair.face, pair.character).random(7).tolist()
+    font = _fitting(pair, round(size * (0.75 + 0.15 * random[0])), largest=size)
     left, top, right, bottom = font.getbbox(pair.character)
-    x = round((size - (right - left)) * (0.25 + 0.5 * random[1]))
-    y = round((size - (bottom - top)) * (0.25 + 0.5 * random[2]))
+    x = round((size - (right - left)) * (0.35 + 0.3 * random[1]))
+    y = round((size - (bottom - top)) * (0.35 + 0.3 * random[2]))
     ink, paper = _colors(random[3:])
     picture = Image.new("RGB", (size, size), paper)
     ImageDraw.Draw(picture).text((x - left, y - top), pair.character, font=font, fill=ink)
@@ -194,14 +194,14 @@ def _font(face: str, height: int) -> ImageFont.FreeTypeFont:
 
 
 def _colors(random: Sequence[float]) -> tuple[_Color, _Color]:
-    """Return ink and paper: a light and a dark colour of any hue, either way round, of a contrast ratio >= 4.5."""
-    light = _rgb(random[0], 0.84 + 0.13 * random[1], 0.8)
+    """Return ink and paper: a dark and a light colour of any hue, of a contrast ratio >= 4.5."""
+    paper = _rgb(random[0], 0.84 + 0.13 * random[1], 0.8)
     lightness = 0.12 + 0.3 * random[3]
-    dark = _rgb(random[2], lightness, 0.75)
-    while _contrast(light, dark) < _LEAST_CONTRAST:
+    ink = _rgb(random[2], lightness, 0.75)
+    while _contrast(paper, ink) < _LEAST_CONTRAST:
         lightness *= 0.85
-        dark = _rgb(random[2], lightness, 0.75)
-    return (light, dark) if random[4] < 0.5 else (dark, light)
+        ink = _rgb(random[2], lightness, 0.75)
+    return ink, paper
 
 
 def _rgb(hue: float, lightness: float, saturation: float) -> _Color:
