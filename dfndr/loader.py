@@ -106,6 +106,7 @@ class Loader:
         _check_choice("shuffle", shuffle, (*get_args(Shuffle), None))
         _check_choice("pick", pick, get_args(Pick))
         _check_choice("framework", framework, get_args(Framework))
+        _check_count("seed", seed, 0)
         _check_count("batch_size", batch_size, 1)
         _check_count("world_size", world_size, 1)
         _check_count("rank", rank, 0, below=world_size)
@@ -154,6 +155,7 @@ class Loader:
             raise UsageError(
                 "loader state", expected=expected, found=f"{sorted(state)}", do="Pass what state_dict gave."
             )
+        _check_count("seed", state["seed"], 0)
         _check_count("epoch", state["epoch"], 0)
         _check_count("position", state["position"], 0, below=self._rows + 1)
         self._seed, self._epoch, self._position = state["seed"], state["epoch"], state["position"]

@@ -1,8 +1,12 @@
-"""Puts this folder on the import path, so that every test can say `from support.tiny import write_dataset`."""
+"""Puts this folder on the import path (`from support.tiny import ...`), and lets no test fail for being slow."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+from hypothesis import settings
+
 sys.path.insert(0, str(Path(__file__).parent))
+settings.register_profile("dfndr", deadline=None)
+settings.load_profile("dfndr")
