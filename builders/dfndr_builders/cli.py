@@ -1,4 +1,4 @@
-"""The verbs of the write side: quickstart, plan, build, train-dfn; registered on the one command `dfndr`."""
+"""The verbs of the write side: quickstart, plan, build, train-dfn, card; registered on the one command `dfndr`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command()(plan)
     app.command()(build)
     app.command("train-dfn")(train_dfn)
+    app.command()(card)
 
 
 def quickstart(out: Out = "quickstart", device: Device = "auto") -> None:
@@ -79,3 +80,13 @@ def train_dfn(recipe: RecipePath, out: Out, device: Device = "auto", as_json: As
         typer.echo(
             f"{out}: trained on {result.samples:,} pairs, {result.samples_seen:,} seen; use it as local-dir:{out}"
         )
+
+
+def card(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's folder or URL.")],
+) -> None:
+    """Print a dataset's card, from its manifest alone; as README.md in its folder it is what the Hub shows."""
+    from dfndr.format.manifest import read_manifest
+    from dfndr_builders.card import card as make
+
+    typer.echo(make(read_manifest(dataset)))
