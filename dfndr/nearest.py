@@ -56,7 +56,9 @@ def encoder_of(dataset: Dataset, space: Space, *, pretrained: str | None = None,
     inside = storage.join(dataset.root, place.removeprefix("local-dir:"))
     if pretrained is None and place.startswith("local-dir:") and Path(inside).is_dir():
         place = f"local-dir:{inside}"
-    spec = EncoderSpec(record.name, record.model, place, record.precision, record.batch_size, record.threads)
+    config = storage.join(dataset.root, record.model)
+    model = config if record.model.endswith(".json") and Path(config).is_file() else record.model
+    spec = EncoderSpec(record.name, model, place, record.precision, record.batch_size, record.threads)
     encoder = open_encoder(replace(spec, device=device, license=record.license))
     if encoder.record.weights_sha256 != record.weights_sha256:
         found = f"{encoder.record.weights_sha256[:16]}... at {place}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dfndr import storage
@@ -70,6 +70,8 @@ class Build:
     root: str
     device: str
     progress: Progress
+    files: dict[str, Stored] = field(default_factory=dict)
+    """Files of the dataset that belong to no shard, by path: a filter trained on the way, configs of models."""
 
     def run(self) -> Manifest:
         """Run every phase that is not finished and write the manifest."""
@@ -97,13 +99,16 @@ class Build:
         return local if Path(local).is_file() else pretrained
 
     def _model(self, given: told.Score | told.Embed, name: str) -> Model:
+        pretrained, written = self._path(given.pretrained), given.pretrained
         if given.pretrained == TRAINED:
-            pretrained, recorded_as = "local-dir:" + storage.join(self.root, self.filter), f"local-dir:{self.filter}"
-        else:
-            pretrained, recorded_as = self._path(given.pretrained), given.pretrained
-        config = resolve(given.model, self.folder) if given.model.endswith(".json") else given.model
-        given = given.model_copy(update={"model": config})
-        return Model(given.spec(name, self.recipe.compute, self.device, pretrained), recorded_as)
+            pretrained, written = "local-dir:" + storage.join(self.root, self.filter), f"local-dir:{self.filter}"
+        config = ""
+        if given.model.endswith(".json"):  # a config of the recipe's own goes with the dataset, for search to find
+            content = storage.read_bytes(resolve(given.model, self.folder))
+            stored = storage.put(self.root, f"models/{name}-{{hash8}}.json", content)
+            self.files[stored.path], config = stored, stored.path
+            given = given.model_copy(update={"model": storage.join(self.root, config)})
+        return Model(given.spec(name, self.recipe.compute, self.device, pretrained), written, config)
 
     def _phase(self, kind: str, digest: str) -> str:
         return storage.join(self.root, "phases", f"{kind}-{digest[:12]}")
@@ -118,7 +123,11 @@ class Build:
         digest = phase_digest("dfn", **given, listing=_listing(pool))
         place = f"models/dfn-{digest[:12]}"
         work = self._phase("dfn", digest)
-        train_dfn(spec, pool, storage.join(self.root, place), work=work, progress=self.progress)
+        folder = storage.join(self.root, place)
+        train_dfn(spec, pool, folder, work=work, progress=self.progress)
+        for name in storage.list_files(folder):
+            path = storage.join(folder, name)
+            self.files[f"{place}/{name}"] = Stored(f"{place}/{name}", storage.size_of(path), storage.sha256_of(path))
         return place
 
     def _score(self, pool: Pool, scorers: Mapping[str, Model]) -> tuple[str, Manifest]:
@@ -213,7 +222,7 @@ class Build:
             encoders=encoders,
             scorers=scorers,
             funnel=(*scored.funnel, chosen.step, step_of("build", shards)),
-            files=self._filter_files(),
+            files=self.files,
             more={
                 "scores": scores.removeprefix(self.root).lstrip("/"),
                 "selection": {
@@ -226,15 +235,6 @@ class Build:
         write_manifest(self.root, manifest)
         sweep(self.root, manifest)
         return manifest
-
-    def _filter_files(self) -> dict[str, Stored]:
-        """Return the files of the filter that the recipe trained, which belong to the dataset."""
-        names = storage.list_files(storage.join(self.root, self.filter)) if self.filter else []
-        paths = {name: storage.join(self.root, self.filter, name) for name in names}
-        return {
-            f"dfn/{name}": Stored(f"{self.filter}/{name}", storage.size_of(path), storage.sha256_of(path))
-            for name, path in paths.items()
-        }
 
     def _manifest(
         self,

@@ -25,10 +25,14 @@ STAGES = 1
 
 @dataclass(frozen=True)
 class Model:
-    """A model of the recipe: how to open it here, and the words under which it is recorded everywhere."""
+    """A model of the recipe: how to open it here, and the words under which it is recorded everywhere.
+
+    `config` is where in the dataset a config file of the recipe's own was copied to, "" for a built-in model.
+    """
 
     spec: EncoderSpec
-    recorded_as: str
+    pretrained: str
+    config: str = ""
 
     def open(self) -> Encoder:
         """Load it, once per process."""
@@ -37,7 +41,8 @@ class Model:
     @property
     def record(self) -> EncoderRecord:
         """What the manifest says of it."""
-        return replace(self.open().record, pretrained=self.recorded_as)
+        record = self.open().record
+        return replace(record, pretrained=self.pretrained, model=self.config or record.model)
 
 
 def phase_digest(kind: str, **parts: object) -> str:

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from dfndr import storage
 from dfndr.dataset import Dataset
-from dfndr.errors import MissingExtra, RecipeError
+from dfndr.errors import MissingExtra, RecipeError, StorageError
 from dfndr.format.manifest import Step
 from dfndr.format.schema import SPLITS
 
@@ -102,6 +102,9 @@ def select(scores: Dataset, rule: Rule, out: str) -> Selection:
             chosen = _choose(database, scores, rule)
             for split in SPLITS:
                 storage.put(out, f"{split}.parquet", _writer(database, split))
+        except duckdb.Error as error:
+            found, do = str(error).splitlines()[0], "Make room in the temporary folder (TMPDIR), and run again."
+            raise StorageError("select", expected="room to sort the scores", found=found, do=do) from error
         finally:
             database.close()
     given = {**asdict(chosen), "step": chosen.step.to_json(), "rule": asdict(rule)}

@@ -30,6 +30,7 @@ from dfndr_builders.stage import Stage
 __all__ = ["Job", "Source", "Unit", "recorded", "records_folder"]
 
 _BATCH_ROWS = 256
+_BATCH_BYTES = 64_000_000
 _PROBLEM_COLUMNS = ("uid", "key", "problem", "detail")
 
 
@@ -151,10 +152,11 @@ def _is_there(root: str, stored: Stored) -> bool:
 
 
 def _rebatched(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Join small tables up to a batch's worth of rows, so that encoders run full."""
+    """Join small tables up to a batch's worth of rows or bytes, so that encoders run full and memory stays flat."""
     waiting: list[pa.Table] = []
     for table in tables:
-        if waiting and sum(map(len, waiting)) + len(table) > _BATCH_ROWS:
+        full = sum(map(len, waiting)) + len(table) > _BATCH_ROWS
+        if waiting and (full or sum(part.nbytes for part in waiting) > _BATCH_BYTES):
             yield pa.concat_tables(waiting)
             waiting = []
         if len(table):

@@ -1,19 +1,24 @@
 """A build as its user meets it: the same dataset every time, resumed, reused, and honest about every row."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from dfndr_builders.build import build
+from dfndr_builders.pools.glyphs import GlyphsPool
+from dfndr_builders.pools.swapped import Swapped
 from dfndr_builders.select import is_validation
 from support.builds import write_recipe
 
 from dfndr.dataset import open_dataset
-from dfndr.encoder import open_encoder
 from dfndr.errors import RecipeError, UsageError
 from dfndr.format.manifest import read_manifest
+from dfndr.nearest import encoder_of, nearest
+from dfndr.search import Index
 from dfndr.verify import verify
 
 
@@ -50,24 +55,30 @@ def test_the_rows_with_the_highest_scores_are_kept(built: tuple[Path, Path]) -> 
 
 
 def test_vectors_are_those_of_the_rows_own_picture_text_and_captions(built: tuple[Path, Path]) -> None:
-    from dfndr_builders.recipe_file import read_recipe
-
-    from dfndr.nearest import encoder_of
-
     dataset = open_dataset(built[1])
-    recipe, _ = read_recipe(built[0])
-    spec = recipe.embed[0].spec("tiny", recipe.compute, "cpu", "random:1")
-    from dataclasses import replace
-
-    encoder = open_encoder(replace(spec, model=str(built[0].parent / "tiny.json")))
-    assert encoder.record.weights_sha256 == dataset.manifest.encoders["tiny"].weights_sha256
-    assert encoder_of is not None
-    rows = dataset.rows(["text", "captions"]).to_pylist()[::37]
+    encoder = encoder_of(dataset, dataset.space("image/tiny"), device="cpu")
+    rows = dataset.rows(["uid", "text", "captions"]).to_pylist()[::37]
     texts = encoder.encode_texts([row["text"] for row in rows]).vectors
     np.testing.assert_allclose(dataset.vectors("text/tiny")[::37, 0], texts, atol=2e-3)
     for place in range(2):
         captions = encoder.encode_texts([row["captions"][place] for row in rows]).vectors
         np.testing.assert_allclose(dataset.vectors("caption/tiny")[::37, place], captions, atol=2e-3)
+    pool = Swapped(GlyphsPool(count=2_500, seed=7), 0.3, 7)
+    tables = [table for shard in pool.shards() for table in pool.read(shard)]
+    whole = pa.concat_tables(tables)
+    pictures = dict(zip(whole["uid"].to_pylist(), whole["image"].to_pylist(), strict=True))
+    images = encoder.encode_images([pictures[row["uid"]] for row in rows]).vectors
+    np.testing.assert_allclose(dataset.vectors("image/tiny")[::37, 0], images, atol=2e-3)
+
+
+def test_a_dataset_moved_elsewhere_still_finds_the_config_of_its_model(
+    built: tuple[Path, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(built[1], tmp_path / "moved")
+    dataset = open_dataset(tmp_path / "moved")
+    assert dataset.manifest.encoders["tiny"].model.startswith("models/tiny-")
+    found = nearest(dataset, Index.build(dataset, "image/tiny"), text="latin small letter a", k=3, device="cpu")
+    assert len(found) == 3 and found[0]["score"] >= found[1]["score"]
 
 
 def test_captions_are_the_nearest_of_the_bank_best_first(built: tuple[Path, Path]) -> None:
