@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from dfndr.errors import UsageError
 from dfndr.format.schema import EncoderRecord, Preprocess
 from dfndr.images import BadImage, decode
 from dfndr.models import EncoderSpec, load_model, weights_sha256
@@ -34,14 +35,20 @@ class Encoded:
 
 
 def pick_device(device: str) -> str:
-    """Turn "auto" into cuda, mps or cpu, whichever is there first."""
+    """Turn "auto" into cuda, mps or cpu, whichever is there first; raises UsageError for one that is not there."""
     import torch
 
-    if device != "auto":
-        return device
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    if device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        found = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        expected = "a device of this machine"
+        raise UsageError(f"device {device!r}", expected=expected, found=found, do="Say auto or cpu.") from error
+    return device
 
 
 class Encoder:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -45,9 +46,14 @@ class EncoderSpec:
 
     @property
     def needs_network(self) -> bool:
-        """Say whether the weights may have to be fetched from the internet."""
+        """Say whether the weights may have to be fetched from the internet: those of the Hub, and those of a tag."""
         kind = self.pretrained.split(":")[0]
-        return kind == "hf-hub" or not (kind in ("local-dir", "random") or Path(self.pretrained).is_file())
+        return kind == "hf-hub" or not (kind in ("local-dir", "random") or _is_path(self.pretrained))
+
+
+def _is_path(pretrained: str) -> bool:
+    """Say whether weights are named by a path, of a file that need not be there; no tag has a slash or a dot."""
+    return "/" in pretrained or "." in pretrained or Path(pretrained).is_file()
 
 
 def weights_sha256(state: dict[str, torch.Tensor]) -> str:
@@ -77,6 +83,10 @@ class _LoadError(Exception):
     """What one of the libraries that load weights said."""
 
 
+class _Unknown(ValueError):
+    """Nothing goes by that name, here or on the network."""
+
+
 @lru_cache(maxsize=4)
 def _loaded(model: str, pretrained: str, precision: str) -> tuple[Any, Any, Any]:
     """Return model, image transform and tokenizer, once for all the names under which a recipe uses them."""
@@ -92,11 +102,19 @@ def _loaded(model: str, pretrained: str, precision: str) -> tuple[Any, Any, Any]
             found = _load(open_clip, model, pretrained, precision)
     except Exception as error:
         # Loading runs code of five libraries, each with errors of its own; the cause is kept and said in one line.
-        raise _LoadError((str(error).strip().splitlines() or [type(error).__name__])[0][:300]) from error
+        raise _LoadError(_in_a_line(error)) from error
     if any("QuickGELU mismatch" in str(warning.message) for warning in heard):
         do = f"Use the model name that ends in -quickgelu, or drop that ending: {model}."
         raise ModelError(where, expected="the activation it was trained with", found="another one", do=do)
     return found
+
+
+def _in_a_line(error: Exception) -> str:
+    if type(error).__name__ == "UnpicklingError":
+        return "no file of weights alone, or a damaged one (what a pickle would run is never run)"
+    if "state_dict" in str(error):
+        return "weights of another model: " + " ".join(str(error).split())[:200]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def _require_hub(open_clip: Any, model: str, pretrained: str) -> None:  # noqa: ANN401
@@ -140,6 +158,7 @@ def _load(open_clip: Any, name: str, pretrained: str, precision: str) -> tuple[A
     else:
         if name.endswith(".json"):
             name = _register_config(open_clip, Path(name))
+        _require_known(open_clip, name, pretrained)
         if kind == "random":
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(int(rest))
@@ -151,10 +170,30 @@ def _load(open_clip: Any, name: str, pretrained: str, precision: str) -> tuple[A
     return model, preprocess, open_clip.get_tokenizer(name)
 
 
+def _require_known(open_clip: Any, name: str, pretrained: str) -> None:  # noqa: ANN401
+    """Raise where open_clip knows no such model, or the model has no such weights; it would list all there are."""
+    models = open_clip.list_models()
+    if name.replace("/", "-") not in models:
+        raise _Unknown(f"no built-in model of that name{_nearest(name, models)}")
+    tags = open_clip.list_pretrained_tags_by_model(name.replace("/", "-"))
+    if _is_path(pretrained):
+        if not Path(pretrained).is_file():
+            raise _Unknown("no file there" if not Path(pretrained).is_dir() else "a folder (say local-dir:FOLDER)")
+    elif not pretrained.startswith("random:") and pretrained.lower().replace("-", "_") not in tags:
+        raise _Unknown(f"no file and no tag of that name{_nearest(pretrained, tags)}")
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f" (the nearest is {near[0]!r})" if near else ""
+
+
 def _register_config(open_clip: Any, path: Path) -> str:  # noqa: ANN401
     """Make a JSON config known to open_clip under a name that no built-in model has."""
     text = path.read_bytes()
-    json.loads(text)
+    given = json.loads(text)
+    if not (isinstance(given, dict) and {"embed_dim", "vision_cfg", "text_cfg"} <= given.keys()):
+        raise _Unknown("a config without embed_dim, vision_cfg and text_cfg")
     name = f"{path.stem}-{hashlib.sha256(text).hexdigest()[:8]}"
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / f"{name}.json").write_bytes(text)
@@ -164,9 +203,10 @@ def _register_config(open_clip: Any, path: Path) -> str:  # noqa: ANN401
 
 def _explained(spec: EncoderSpec, error: _LoadError) -> ModelError:
     do = "Check the model's name and the path or tag of its weights."
-    if spec.needs_network and os.environ.get("HF_HUB_OFFLINE") == "1":
+    is_unknown = isinstance(error.__cause__, _Unknown)
+    if spec.needs_network and not is_unknown and os.environ.get("HF_HUB_OFFLINE") == "1":
         do = "HF_HUB_OFFLINE is set, and these weights are not in the local cache: unset it or name a local-dir:."
-    elif spec.needs_network:
+    elif spec.needs_network and not is_unknown:
         do = "These weights come from the network: check the connection and HF_ENDPOINT, or name a local-dir:."
     where = f"encoder {spec.name!r} ({spec.model}, {spec.pretrained})"
     return ModelError(where, expected="weights that load", found=str(error), do=do)

@@ -82,6 +82,7 @@ def train_head(
     Raises UsageError for arguments that make no sense, and DataError where the loss or the weights stop being finite:
     the last good weights are then what `out` holds.
     """
+    from dfndr.encoder import pick_device
     from dfndr.heads.model import Head, Origin
     from dfndr.loader import Loader
 
@@ -99,7 +100,7 @@ def train_head(
         loss=loss,
         logit_scale=_own_scale(dataset, image, texts) if loss == "clip" else None,
         seed=seed,
-    ).to(_device(device))
+    ).to(pick_device(device))
     origin = Origin(dataset.manifest.name, dataset.digest, image, texts, steps=0, training=asdict(plan))
     before = _measure(dataset, head, image, texts)
     if not before:
@@ -143,22 +144,6 @@ def _own_scale(dataset: Dataset, image: str, texts: Sequence[str]) -> float | No
     encoders = {dataset.space(name).encoder for name in (image, *texts)}
     scale = dataset.manifest.encoders[encoders.pop()].logit_scale
     return scale if not encoders and 1 <= scale <= 100 else None
-
-
-def _device(name: str) -> str:
-    import torch
-
-    from dfndr.encoder import pick_device
-
-    device = pick_device(name)
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        found = str(error).splitlines()[0]
-        raise UsageError(
-            f"device {name!r}", expected="a device of this machine", found=found, do="Say auto or cpu."
-        ) from error
-    return device
 
 
 def _measure(dataset: Dataset, head: Head, image: str, texts: Sequence[str]) -> dict[str, Retrieval]:
