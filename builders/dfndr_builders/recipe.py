@@ -24,6 +24,7 @@ except ImportError as error:
     raise MissingExtra.of("pydantic", "build") from error
 
 __all__ = [
+    "TRAINED",
     "Caption",
     "Compute",
     "Dfn",
@@ -37,7 +38,6 @@ __all__ = [
     "Recipe",
     "Score",
     "Select",
-    "TRAINED",
     "WebDataset",
 ]
 

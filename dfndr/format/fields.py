@@ -14,7 +14,7 @@ from dfndr.storage import Stored
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["DO", "count", "file_json", "file_of", "json_of", "json_object", "known_fields", "one_of", "typed"]
+__all__ = ["DO", "count", "file_json", "file_of", "json_object", "json_of", "known_fields", "one_of", "typed"]
 
 DO = "The manifest was altered or written by something else: fetch or build the dataset again."
 _MOST = 1 << 53
