@@ -124,7 +124,7 @@ class Build:
         place = f"models/dfn-{digest[:12]}"
         work = self._phase("dfn", digest)
         folder = storage.join(self.root, place)
-        train_dfn(spec, pool, folder, work=work, progress=self.progress)
+        train_dfn(spec, pool, folder, work=work, digest=digest, progress=self.progress)
         for name in storage.list_files(folder):
             path = storage.join(folder, name)
             self.files[f"{place}/{name}"] = Stored(f"{place}/{name}", storage.size_of(path), storage.sha256_of(path))

@@ -12,7 +12,6 @@ import json
 import math
 import re
 import shutil
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -82,7 +81,6 @@ class DfnResult:
     problems: Mapping[str, int]
     steps: int
     samples_seen: int
-    seconds: float
     losses: tuple[tuple[int, float], ...]
     weights_sha256: str
 
@@ -105,7 +103,6 @@ def train_dfn(
         return done
     folder = str(Path(work, f"dfn-{digest[:12]}").absolute())
     Path(folder).mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
     with started_trainer(folder, threads=spec.threads) as process:
         data = write_tars(pool, storage.join(folder, "tars"), progress=progress)
         workers = _usable_workers(spec, data)
@@ -120,7 +117,6 @@ def train_dfn(
         problems=data.problems,
         steps=steps * spec.epochs,
         samples_seen=steps * spec.epochs * spec.batch_size,
-        seconds=round(time.monotonic() - started, 1),
         losses=tuple(sorted(losses.items())),
         weights_sha256=json.loads(storage.read_bytes(storage.join(folder, "result.json")))["weights_sha256"],
     )
