@@ -5,16 +5,17 @@
 The work is one epoch over pairs of two float16 vectors, in batches, as torch tensors. The memcpy limit copies
 contiguous slices of vectors in memory to a buffer that is allocated once. The Loader reads memory-mapped shards, 1 and
 20 of them; they are opened, checked and touched first: what is measured is memory and arithmetic, not the disk.
+
+"undisturbed" adds up the fastest time of each step over all repeats: what a run would take with the machine for itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,8 @@ from dfndr.dataset import Dataset
 from dfndr.format.manifest import Manifest, Shard, Step, write_manifest
 from dfndr.format.schema import EncoderRecord, Preprocess, Space
 from dfndr.format.shard import rows_path, vectors_path, write_rows, write_vectors
+
+Run = Callable[[], Iterator[int]]
 
 
 def main() -> None:
@@ -51,47 +54,50 @@ def main() -> None:
         show(measure(contenders, given.repeats), given.rows)
 
 
-def memcpy_limit(dataset: Dataset, batch_size: int) -> Callable[[], int]:
+def memcpy_limit(dataset: Dataset, batch_size: int) -> Run:
     """Return a function that copies all pairs in batches as fast as memory allows."""
     sources = [torch.from_numpy(dataset.vectors(name)[:, 0]) for name in dataset.spaces]
     targets = [torch.empty_like(source[:batch_size]) for source in sources]
 
-    def run() -> int:
+    def run() -> Iterator[int]:
         for start in range(0, len(dataset), batch_size):
             count = min(batch_size, len(dataset) - start)
             for source, target in zip(sources, targets, strict=True):
                 target[:count].copy_(source[start : start + count])
-        return len(dataset)
+            yield count
 
     return run
 
 
-def epochs(dataset: Dataset, shuffle: str | None, batch_size: int) -> Callable[[], int]:
+def epochs(dataset: Dataset, shuffle: str | None, batch_size: int) -> Run:
     """Return a function that runs through the loader's next epoch."""
     loader = Loader(dataset, list(dataset.spaces), batch_size=batch_size, shuffle=shuffle, framework="torch")
-    return lambda: sum(len(batch) for batch in loader)
+    return lambda: (len(batch) for batch in loader)
 
 
-def measure(contenders: dict[str, Callable[[], int]], repeats: int) -> dict[str, list[float]]:
-    """Return seconds per run; the first run of each, which maps and touches, does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for repeat in range(repeats + 1):
+def measure(contenders: dict[str, Run], repeats: int) -> dict[str, np.ndarray]:
+    """Return the seconds of every step, shape (repeats, steps), without those of a first run, which maps and touches."""
+    seconds: dict[str, list[list[float]]] = {name: [] for name in contenders}
+    for _ in range(repeats + 1):
         for name, run in contenders.items():
-            begin = time.perf_counter()
-            run()
-            if repeat:
-                seconds[name].append(time.perf_counter() - begin)
-    return seconds
+            times = [time.perf_counter()]
+            for _ in run():
+                times.append(time.perf_counter())
+            seconds[name].append(np.diff(times).tolist())
+    return {name: np.array(runs[1:]) for name, runs in seconds.items()}
 
 
-def show(seconds: dict[str, list[float]], rows: int) -> None:
-    """Print medians, spread, and the share of the memcpy limit."""
-    limit = statistics.median(seconds["memcpy limit"])
+def show(seconds: dict[str, np.ndarray], rows: int) -> None:
+    """Print pairs per second, their spread, and their share of the memcpy limit."""
     print(f"{rows:,} pairs, {os.cpu_count()} CPUs, torch {torch.__version__} with {torch.get_num_threads()} threads")
-    print(f"{'':24}{'median pairs/s':>16}{'slowest':>14}{'fastest':>14}{'of the limit':>14}")
-    for name, runs in seconds.items():
-        pairs = [rows / run for run in (statistics.median(runs), max(runs), min(runs))]
-        print(f"{name:24}{pairs[0]:16,.0f}{pairs[1]:14,.0f}{pairs[2]:14,.0f}{limit / statistics.median(runs):14.2f}")
+    heads = ("median pairs/s", "slowest", "fastest", "share", "undisturbed", "share")
+    print(f"{'':22}" + "".join(f"{head:>15}" for head in heads))
+    limit = seconds["memcpy limit"]
+    for name, steps in seconds.items():
+        runs, best = steps.sum(axis=1), steps.min(axis=0).sum()
+        median, share = np.median(runs), np.median(limit.sum(axis=1)) / np.median(runs)
+        line = f"{rows / median:15,.0f}{rows / runs.max():15,.0f}{rows / runs.min():15,.0f}{share:15.2f}"
+        print(f"{name:22}{line}{rows / best:15,.0f}{limit.min(axis=0).sum() / best:15.2f}")
 
 
 def dataset_of(root: Path, rows: int, dim: int, count: int) -> Dataset:

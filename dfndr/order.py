@@ -54,11 +54,11 @@ class Runs:
         return Runs(self.rows(), 1, self.ring)
 
     def rows(self) -> Rows:
-        """Return the rows one by one."""
+        """Return the rows one by one, in an array of their own."""
         import numpy as np
 
         if self.length == 1:
-            return self.heads
+            return self.heads.copy()
         rows = (self.heads[:, None] + np.arange(self.length)).reshape(-1)
         rows[rows >= self.ring] -= self.ring
         return rows
