@@ -10,10 +10,11 @@ import errno
 import hashlib
 import io
 import os
+import re
 import secrets
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ __all__ = [
     "join",
     "list_files",
     "locked",
+    "names_in",
     "open_read",
     "put",
     "read_bytes",
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 TEMPORARY = ".tmp-"
+_MAX_PATHS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,8 @@ def is_remote(path: str) -> bool:
 
 
 def join(root: str, *parts: str) -> str:
-    """Join with forward slashes, whatever the file system."""
-    return "/".join([root.rstrip("/"), *(part.strip("/") for part in parts)])
+    """Join with forward slashes, whatever the file system; an empty root is the present folder."""
+    return "/".join([*([root.rstrip("/")] if root else []), *(part.strip("/") for part in parts)])
 
 
 def _local(path: str) -> Path:
@@ -108,11 +111,12 @@ def exists(path: str) -> bool:
 
 
 def is_folder(path: str) -> bool:
-    """Say whether a folder is there."""
-    if is_remote(path):
-        fs, inner = _remote(path)
-        return bool(fs.isdir(inner))  # type: ignore[attr-defined]
-    return _local(path).is_dir()
+    """Say whether a folder is there; raises StorageError where nobody may look."""
+    with _explained(path, "look for"):
+        if is_remote(path):
+            fs, inner = _remote(path)
+            return bool(fs.isdir(inner))  # type: ignore[attr-defined]
+        return _local(path).is_dir()
 
 
 def size_of(path: str) -> int:
@@ -154,6 +158,12 @@ def sha256_of(path: str) -> str:
         return digest.hexdigest()
 
 
+def names_in(folder: str) -> list[str]:
+    """Return the names of what lies right in a local folder, sorted; none where the folder is absent."""
+    with _explained(folder, "list"):
+        return sorted(path.name for path in _local(folder).iterdir()) if exists(folder) else []
+
+
 def list_files(folder: str) -> list[str]:
     """Return the paths of all files below a folder, relative to it, sorted; none where the folder is absent."""
     if is_remote(folder):
@@ -171,7 +181,10 @@ def expand(pattern: str) -> list[str]:
     Braces follow the shell: `{000..009}` counts with leading zeros, `{a,b}` lists.
     """
     paths: list[str] = []
-    for single in _braces(pattern):
+    for number, single in enumerate(_braces(pattern)):
+        if number == _MAX_PATHS:
+            expected, do = f"a pattern of at most {_MAX_PATHS:,} paths", "Check the numbers in its braces."
+            raise UsageError(pattern, expected=expected, found="one that stands for more", do=do)
         is_glob = any(mark in single for mark in "*?[")
         if is_remote(single):
             fs, inner = _remote(single)
@@ -193,11 +206,10 @@ def _braces(pattern: str) -> Iterator[str]:
         yield pattern
         return
     head, body, tail = pattern[:start], pattern[start + 1 : end], pattern[end + 1 :]
-    first, dots, last = body.partition("..")
-    if dots and first.isdigit() and last.isdigit():
-        choices = [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
-    else:
-        choices = body.split(",")
+    choices: Iterable[str] = body.split(",")
+    if counted := re.fullmatch(r"([0-9]{1,18})\.\.([0-9]{1,18})", body):
+        first, last = counted.groups()
+        choices = (str(number).zfill(len(first)) for number in range(int(first), int(last) + 1))
     for choice in choices:
         yield from _braces(head + choice + tail)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import get_args
 
 from dfndr import storage
-from dfndr.errors import UsageError
+from dfndr.errors import FormatError, UsageError
 from dfndr.format.manifest import MANIFEST, Manifest, read_manifest
 from dfndr.format.schema import Modality
 from dfndr_builders.work import records_folder
@@ -16,6 +16,7 @@ from dfndr_builders.work import records_folder
 __all__ = ["claimed", "sweep"]
 
 _LOCK = ".dfndr-lock"
+_OURS = re.compile(r"(train|validation)-[0-9]{5,}-[0-9a-f]{8}\.(parquet|npy)|[0-9]{5,}\.json")
 _FOLDERS = ("rows", "problems", "models", *get_args(Modality))
 
 
@@ -25,21 +26,30 @@ def claimed(root: str, recipe_digest: str, *, replace: bool = False) -> Iterator
     if storage.is_remote(root):
         yield
         return
-    folder = Path(root)
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(root, expected="a folder to build into", found="a file", do="Choose another --out.")
-    present = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    if not root or (storage.exists(root) and not storage.is_folder(root)):
+        found = "a file" if root else "no name"
+        raise UsageError(root or "--out", expected="a folder to build into", found=found, do="Choose another --out.")
+    present = storage.names_in(root)
     if present and _LOCK not in present and MANIFEST not in present:
         do = "Choose an empty or new folder for --out."
         raise UsageError(root, expected="a new folder, or one that a build made", found=f"{present[0]!r} in it", do=do)
-    if MANIFEST in present and not replace:
-        there = read_manifest(root)
-        if there.recipe_digest != recipe_digest:
+    if MANIFEST in present:
+        there = _manifest_there(root)
+        if there.recipe_digest != recipe_digest and not replace:
             found = f"dataset {there.name!r} of recipe {there.recipe_digest[:12]}, not {recipe_digest[:12]}"
             do = "Choose another --out, or pass --replace to build this recipe here (what can be used again is)."
             raise UsageError(root, expected="no dataset of another recipe", found=found, do=do)
     with storage.locked(root, _LOCK):
         yield
+
+
+def _manifest_there(root: str) -> Manifest:
+    """Read the manifest in the way, also where it is to be replaced: nothing is swept but among a dataset's files."""
+    try:
+        return read_manifest(root)
+    except FormatError as error:
+        do = f"Choose another --out; if a build made this folder, delete {MANIFEST} in it and run the build again."
+        raise FormatError(error.where, expected=error.expected, found=error.found, do=do) from error
 
 
 def sweep(root: str, manifest: Manifest) -> None:
@@ -52,5 +62,6 @@ def sweep(root: str, manifest: Manifest) -> None:
     }
     for folder in (*_FOLDERS, "shards"):
         for path in storage.list_files(storage.join(root, folder)):
-            if f"{folder}/{path}" not in wanted:
+            is_ours = folder == "models" or _OURS.fullmatch(path.rpartition("/")[2])
+            if is_ours and f"{folder}/{path}" not in wanted:
                 storage.remove(storage.join(root, folder, path))

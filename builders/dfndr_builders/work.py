@@ -139,9 +139,10 @@ def recorded(root: str, phase: str, units: Sequence[Unit]) -> dict[int, Shard]:
         path = storage.join(folder, f"{unit.index:05d}.json")
         try:
             shard = Shard.from_json(json.loads(storage.read_bytes(path)), path)
-        except (ValueError, FormatError):
+        except (ValueError, RecursionError, FormatError):
             continue  # a damaged record is no record: the unit is done again
-        if all(_is_there(root, stored) for stored in shard.files.values()):
+        is_this = (shard.index, shard.split) == (unit.index, unit.split)
+        if is_this and all(_is_there(root, stored) for stored in shard.files.values()):
             done[unit.index] = shard
     return done
 
