@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,8 +13,9 @@ import pyarrow.parquet as pq
 from dfndr import storage
 from dfndr.dataset import open_dataset
 from dfndr.errors import DataError
+from dfndr.format.shard import parquet_errors
 from dfndr_builders.pools.base import Pool
-from dfndr_builders.stage import POOL_SCHEMA
+from dfndr_builders.stage import POOL_SCHEMA, good_rows
 from dfndr_builders.work import Unit
 
 __all__ = ["PoolRows", "SelectedRows", "read_range"]
@@ -63,15 +65,14 @@ class SelectedRows:
             rows = chosen.filter(pc.equal(chosen["shard"], shard))["row"]
             stored = dataset.shards[shard].files["rows"]
             scored = pq.read_table(str(dataset.local_file(stored))).take(rows)
-            places = {uid: place for place, uid in enumerate(scored["uid"].to_pylist())}
+            hashes = dict(zip(scored["uid"].to_pylist(), scored["sha256"].to_pylist(), strict=True))
+            places = {uid: place for place, uid in enumerate(hashes)}
             for table in self.pool.read(self.pool.shards()[shard]):
-                found = [
-                    (row, places.pop(uid))
-                    for row, (uid, problem) in enumerate(
-                        zip(table["uid"].to_pylist(), table["problem"].to_pylist(), strict=True)
-                    )
-                    if problem is None and uid in places
-                ]
+                found = []
+                for row in good_rows(table):
+                    uid = table["uid"][row].as_py()
+                    if uid in places and _sha256(table["image"][row]) == hashes[uid]:
+                        found.append((row, places.pop(uid)))
                 if found:
                     pictures, joined = table.take([row for row, _ in found]), scored.take([place for _, place in found])
                     for name in ("image", "problem", "detail"):
@@ -82,14 +83,21 @@ class SelectedRows:
                 raise DataError(
                     f"pool shard {self.pool.shards()[shard].name}",
                     expected=f"the {len(rows)} selected rows",
-                    found=f"{len(places)} of them missing, such as uid {next(iter(places))}",
+                    found=f"{len(places)} of them missing or with another picture, such as uid {next(iter(places))}",
                     do=do,
                 )
 
 
+def _sha256(image: pa.Scalar) -> str:
+    return hashlib.sha256(image.as_buffer()).hexdigest()
+
+
 def read_range(path: str, start: int, stop: int) -> pa.Table:
-    """Return rows [start, stop) of a Parquet file, touching only the row groups that hold them."""
-    with storage.open_read(path) as source, pq.ParquetFile(source) as file:
+    """Return rows [start, stop) of a Parquet file, touching only the row groups that hold them.
+
+    Raises FormatError where the file is damaged.
+    """
+    with storage.open_read(path) as source, parquet_errors(path), pq.ParquetFile(source) as file:
         first, wanted = 0, []
         for group in range(file.metadata.num_row_groups):
             count = file.metadata.row_group(group).num_rows
