@@ -100,9 +100,23 @@ def test_a_file_beyond_the_limit_is_not_read_whole(tree, monkeypatch):
 def test_shards_hold_as_many_samples_as_asked_for_in_the_order_of_their_paths(tree):
     files = {f"{name}.{suffix}": content for name in "ecadb" for suffix, content in (("png", RED), ("txt", name))}
     pool = tree(files, files_per_shard=2)
-    assert [shard.name for shard in pool.shards()] == ["folder-00000", "folder-00001", "folder-00002"]
+    assert [shard.name[:12] for shard in pool.shards()] == ["folder-00000", "folder-00001", "folder-00002"]
+    assert [shard.size_bytes for shard in pool.shards()] == [2 * len(RED) + 2, 2 * len(RED) + 2, len(RED) + 1]
     each = [[row["key"] for table in pool.read(shard) for row in table.to_pylist()] for shard in pool.shards()]
     assert each == [["a", "b"], ["c", "d"], ["e"]]
+
+
+def test_a_shards_name_changes_with_the_files_in_it_alone(tree):
+    def names(files: dict[str, object]) -> list[str]:
+        return [shard.name for shard in tree(files, files_per_shard=2).shards()]
+
+    first = names({"a.png": RED, "a.txt": "x", "b.png": RED, "b.txt": "y", "c.png": RED, "c.txt": "z"})
+    assert names({}) == first
+    assert names({"README.md": "passed over"}) == first
+    longer = names({"c.txt": "a longer text"})
+    assert longer[0] == first[0] and longer[1] != first[1]
+    assert [name[:12] for name in names({"aa.png": b"", "aa.txt": "w"})] == ["folder-00000", "folder-00001"]
+    assert not {*names({})} & {*first, *longer}
 
 
 def test_a_file_and_a_folder_without_images_and_nothing_at_all_are_errors(tree, tmp_path):

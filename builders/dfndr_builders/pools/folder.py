@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -84,8 +85,25 @@ class FolderPool(PartsPool):
 
     def shards(self) -> Sequence[PoolShard]:
         """List the shards; raises PoolError for a path that is no folder, and for a folder without images."""
-        count = -(-len(self._entries) // self.files_per_shard)
-        return [PoolShard(index, f"folder-{index:05d}") for index in range(count)]
+        return self._shards
+
+    @cached_property
+    def _shards(self) -> list[PoolShard]:
+        starts = range(0, len(self._entries), self.files_per_shard)
+        return [
+            self._shard(index, self._entries[start : start + self.files_per_shard])
+            for index, start in enumerate(starts)
+        ]
+
+    def _shard(self, index: int, entries: Sequence[_Entry]) -> PoolShard:
+        """Return a shard whose name holds a hash of its files' names and sizes; remote sizes cost a request each."""
+        digest, total = hashlib.sha256(), 0
+        for entry in entries:
+            for suffix, path in sorted(entry.parts.items()):
+                size = 0 if storage.is_remote(path) else storage.size_of(path)
+                digest.update(f"{entry.key}\0{suffix}\0{size}\n".encode("utf-8", "surrogateescape"))
+                total += size
+        return PoolShard(index, f"folder-{index:05d}-{digest.hexdigest()[:8]}", total or None)
 
     def read(self, shard: PoolShard) -> Iterator[pa.Table]:
         """Yield the shard's samples; raises StorageError for a file that may not be read."""
