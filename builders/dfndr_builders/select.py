@@ -71,12 +71,18 @@ def _share_limit(share: float) -> str:
 
 
 def read_selection(root: str) -> Selection | None:
-    """Return a finished selection, or None."""
+    """Return a finished selection whose files are there with their sizes, or None."""
     path = storage.join(root, _DONE)
     if not storage.exists(path):
         return None
-    given = json.loads(storage.read_bytes(path))
-    return Selection(given["rows"], given["cut"], given["samples"], Step(**given["step"]))
+    try:
+        given = json.loads(storage.read_bytes(path))
+        found = Selection(given["rows"], given["cut"], given["samples"], Step(**given["step"]))
+        sizes = {storage.join(root, name): size for name, size in given["files"].items()}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None  # a damaged record is no record: the selection is made again
+    is_whole = all(storage.exists(name) and storage.size_of(name) == size for name, size in sizes.items())
+    return found if is_whole else None
 
 
 def select(scores: Dataset, rule: Rule, out: str) -> Selection:
@@ -100,14 +106,14 @@ def select(scores: Dataset, rule: Rule, out: str) -> Selection:
         try:
             database.execute(f"SET memory_limit = '{_MEMORY}'; SET temp_directory = '{folder}'; SET threads = 2")
             chosen = _choose(database, scores, rule)
-            for split in SPLITS:
-                storage.put(out, f"{split}.parquet", _writer(database, split))
+            stored = [storage.put(out, f"{split}.parquet", _writer(database, split)) for split in SPLITS]
         except duckdb.Error as error:
             found, do = str(error).splitlines()[0], "Make room in the temporary folder (TMPDIR), and run again."
             raise StorageError("select", expected="room to sort the scores", found=found, do=do) from error
         finally:
             database.close()
-    given = {**asdict(chosen), "step": chosen.step.to_json(), "rule": asdict(rule)}
+    files = {file.path: file.size_bytes for file in stored}
+    given = {**asdict(chosen), "step": chosen.step.to_json(), "rule": asdict(rule), "files": files}
     storage.put(out, _DONE, (json.dumps(given, indent=1, sort_keys=True) + "\n").encode())
     return chosen
 
