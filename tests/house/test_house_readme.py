@@ -1,6 +1,7 @@
 """What README.md says is true: its code runs, its commands do what they say, on the recipe it shows."""
 
 import re
+import runpy
 import shlex
 import tomllib
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from support.models import tiny_config
 from support.tiny import write_dataset
 from support.verbs import parsed, run, verbs
 
+import dfndr
 from dfndr.format.manifest import read_manifest
 from dfndr.format.schema import Space
 
@@ -88,6 +90,16 @@ def test_the_python_code_runs_and_its_comments_are_true(outputs: dict[str, str],
         assert names["state"] == {"seed": 7, "epoch": 1, "position": 0}
         assert set(names["best"].column_names) == {"uid", "text", "clip"}
         assert names["found"].uids.shape == (1, 5)
+
+
+def test_the_example_runs_and_goes_on_from_the_state_it_saved(
+    outputs: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    example = runpy.run_path(str(ROOT / "examples" / "train_on_cached_vectors.py"))
+    example["main"]("my-set", epochs=2)
+    printed = capsys.readouterr().out
+    assert re.findall(r"'epoch': (\d+), 'position': (\d+)", printed) == [("1", "0"), ("2", "0")]
+    assert f"of {len(dfndr.open_dataset('my-set').split('validation'))} texts" in printed
 
 
 def test_every_verb_is_in_the_readme_and_every_verb_in_it_exists() -> None:
