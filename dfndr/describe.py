@@ -79,7 +79,8 @@ def describe(manifest: Manifest) -> str:
     pools = manifest.provenance.get("pools")
     if isinstance(pools, list) and pools:
         lines += ["", "pools"]
-        lines += ["  " + ", ".join(f"{key} {value}" for key, value in pool.items()) for pool in pools]
+        told = [pool for pool in pools if isinstance(pool, Mapping)]
+        lines += ["  " + ", ".join(f"{key} {value}" for key, value in pool.items()) for pool in told]
     made = manifest.provenance.get("made_with")
     if isinstance(made, Mapping):
         lines += ["", "made with " + ", ".join(f"{name} {version}" for name, version in made.items())]
@@ -91,12 +92,11 @@ def _selection_lines(selection: object) -> list[str]:
     if not isinstance(selection, Mapping) or not isinstance(selection.get("rule"), Mapping):
         return []
     rule = dict(selection["rule"])
-    by, cut = rule.pop("by", "?"), selection.get("cut")
+    by, cut, samples = rule.pop("by", "?"), selection.get("cut"), selection.get("samples")
     asked = ", ".join(f"{name} {value}" for name, value in rule.items())
-    kept = "nothing was kept" if cut is None else f"the lowest score kept is {cut:.4f}"
-    return [
-        f"  selected by {by}: {asked} of {selection.get('samples', 0):,} distinct samples that could be scored; {kept}"
-    ]
+    kept = f"the lowest score kept is {cut:.4f}" if isinstance(cut, float) else "nothing was kept"
+    of = f"{samples:,}" if isinstance(samples, int) else "?"
+    return [f"  selected by {by}: {asked} of {of} distinct samples that could be scored; {kept}"]
 
 
 def _splits(manifest: Manifest) -> list[str]:

@@ -10,11 +10,10 @@ import errno
 import hashlib
 import io
 import os
-import re
 import secrets
 import stat
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,6 @@ from dfndr.errors import StorageError, UsageError
 __all__ = [
     "Stored",
     "exists",
-    "expand",
     "is_folder",
     "is_remote",
     "join",
@@ -42,7 +40,6 @@ __all__ = [
 ]
 
 TEMPORARY = ".tmp-"
-_MAX_PATHS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -173,45 +170,6 @@ def list_files(folder: str) -> list[str]:
         return sorted(str(path)[len(prefix) :] for path in found)
     root = _local(folder)
     return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-
-
-def expand(pattern: str) -> list[str]:
-    """Return the sorted paths that a brace and glob pattern stands for; a pattern that matches nothing gives none.
-
-    Braces follow the shell: `{000..009}` counts with leading zeros, `{a,b}` lists.
-    """
-    paths: list[str] = []
-    for number, single in enumerate(_braces(pattern)):
-        if number == _MAX_PATHS:
-            expected, do = f"a pattern of at most {_MAX_PATHS:,} paths", "Check the numbers in its braces."
-            raise UsageError(pattern, expected=expected, found="one that stands for more", do=do)
-        is_glob = any(mark in single for mark in "*?[")
-        if is_remote(single):
-            fs, inner = _remote(single)
-            found = fs.glob(inner) if is_glob else [inner] if exists(single) else []  # type: ignore[attr-defined]
-            paths += sorted(str(fs.unstrip_protocol(path)) for path in found)  # type: ignore[attr-defined]
-        elif not is_glob:
-            paths += [single] if exists(single) else []
-        else:
-            import glob
-
-            paths += sorted(glob.glob(str(_local(single)), recursive=True))  # noqa: PTH207  absolute patterns too
-    return list(dict.fromkeys(paths))
-
-
-def _braces(pattern: str) -> Iterator[str]:
-    start = pattern.find("{")
-    end = pattern.find("}", start)
-    if start < 0 or end < 0:
-        yield pattern
-        return
-    head, body, tail = pattern[:start], pattern[start + 1 : end], pattern[end + 1 :]
-    choices: Iterable[str] = body.split(",")
-    if counted := re.fullmatch(r"([0-9]{1,18})\.\.([0-9]{1,18})", body):
-        first, last = counted.groups()
-        choices = (str(number).zfill(len(first)) for number in range(int(first), int(last) + 1))
-    for choice in choices:
-        yield from _braces(head + choice + tail)
 
 
 class _Hashing(io.RawIOBase):

@@ -29,6 +29,9 @@ from dfndr_builders.stage import Stage
 
 __all__ = ["Job", "Source", "Unit", "recorded", "records_folder"]
 
+HUB_FEATURES = {"thumbnail": {"_type": "Image"}}
+"""What the Hub's viewer and `datasets.load_dataset` take from the Parquet's metadata, where the column is there."""
+
 _BATCH_ROWS = 256
 _BATCH_BYTES = 64_000_000
 _PROBLEM_COLUMNS = ("uid", "key", "problem", "detail")
@@ -69,7 +72,8 @@ class Job:
         """Return the schema of the rows that are stored."""
         out = self.stage.schema(self.source.schema())
         hidden = {"image", "problem", "detail", *(space.name for space in self.spaces)}
-        return pa.schema([field for field in out if field.name not in hidden])
+        features = json.dumps({"info": {"features": HUB_FEATURES}})
+        return pa.schema([field for field in out if field.name not in hidden], {"huggingface": features})
 
     def open(self, on_rows: Callable[[int], None] = lambda count: None) -> Callable[[Unit], Shard]:
         """Load what is heavy, once per worker, and return the function that does one unit."""

@@ -9,6 +9,7 @@ from types import TracebackType
 from dfndr import storage
 from dfndr.errors import DfndrError, PoolError, StorageError
 from dfndr_builders.pools.base import PoolShard
+from dfndr_builders.pools.patterns import expand
 
 __all__ = ["MAX_FILE_BYTES", "Damaged", "PoolFile", "base_name", "damage", "files_of", "folders_of", "shards_of"]
 
@@ -84,7 +85,7 @@ def _found_by(patterns: Sequence[str]) -> list[str]:
     """Return the paths that brace and glob patterns stand for; raises PoolError for one that stands for none."""
     found: list[str] = []
     for pattern in patterns:
-        paths = storage.expand(pattern)
+        paths = expand(pattern)
         if not paths:
             do = "Check the path; one that is not absolute is relative to the recipe's folder."
             raise PoolError(pattern, expected="at least one match", found="nothing there", do=do)

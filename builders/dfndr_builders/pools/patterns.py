@@ -1,0 +1,53 @@
+"""Brace and glob patterns: from what a recipe says of paths, local or remote, to the paths there are."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterable, Iterator
+
+from fsspec.core import url_to_fs
+
+from dfndr.errors import UsageError
+from dfndr.storage import exists, is_remote
+
+__all__ = ["expand"]
+
+_MAX_PATHS = 1_000_000
+
+
+def expand(pattern: str) -> list[str]:
+    """Return the sorted paths that a brace and glob pattern stands for; a pattern that matches nothing gives none.
+
+    Braces follow the shell: `{000..009}` counts with leading zeros, `{a,b}` lists.
+    """
+    paths: list[str] = []
+    for number, single in enumerate(_braces(pattern)):
+        if number == _MAX_PATHS:
+            expected, do = f"a pattern of at most {_MAX_PATHS:,} paths", "Check the numbers in its braces."
+            raise UsageError(pattern, expected=expected, found="one that stands for more", do=do)
+        is_glob = any(mark in single for mark in "*?[")
+        if is_remote(single):
+            fs, inner = url_to_fs(single)
+            found = fs.glob(inner) if is_glob else [inner] if exists(single) else []
+            paths += sorted(str(fs.unstrip_protocol(path)) for path in found)
+        elif not is_glob:
+            paths += [single] if exists(single) else []
+        else:
+            paths += sorted(glob.glob(single.removeprefix("file://"), recursive=True))  # noqa: PTH207  absolute patterns too
+    return list(dict.fromkeys(paths))
+
+
+def _braces(pattern: str) -> Iterator[str]:
+    start = pattern.find("{")
+    end = pattern.find("}", start)
+    if start < 0 or end < 0:
+        yield pattern
+        return
+    head, body, tail = pattern[:start], pattern[start + 1 : end], pattern[end + 1 :]
+    choices: Iterable[str] = body.split(",")
+    if counted := re.fullmatch(r"([0-9]{1,18})\.\.([0-9]{1,18})", body):
+        first, last = counted.groups()
+        choices = (str(number).zfill(len(first)) for number in range(int(first), int(last) + 1))
+    for choice in choices:
+        yield from _braces(head + choice + tail)
