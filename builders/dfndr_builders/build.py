@@ -15,8 +15,10 @@ from pathlib import Path
 
 from dfndr import storage
 from dfndr.dataset import open_dataset
+from dfndr.encoder import pick_device
 from dfndr.format.manifest import MANIFEST, Manifest, Shard, Step, write_manifest
 from dfndr.format.schema import SPLITS, Space
+from dfndr.models import load_model
 from dfndr.progress import SILENT, Progress
 from dfndr.storage import Stored
 from dfndr_builders import recipe as told
@@ -77,12 +79,23 @@ class Build:
         """Run every phase that is not finished and write the manifest."""
         self._announce()
         pool = open_pools(self.recipe.pool, self.folder, self.recipe.seed)
-        pool.shards()  # a pool that is not there is said now, and not after hours of training
+        pool.shards()
+        self._look_ahead()
         self.filter = self._train()
         scorers = {score.name: self._model(score, score.name) for score in self.recipe.score}
         scores, scored = self._score(pool, scorers)
         chosen = self._select(scores, scored)
         return self._build(pool, scorers, scores, scored, chosen)
+
+    def _look_ahead(self) -> None:
+        """Raise now, and not after hours of training and scoring, where what comes later is not there."""
+        pick_device(self.device)
+        scorers = [self._model(given, given.name) for given in self.recipe.score if given.pretrained != TRAINED]
+        encoders = [self._model(given, given.encoder) for given in self.recipe.embed if given.pretrained != TRAINED]
+        for model in (*scorers, *encoders):
+            load_model(model.spec)
+        for caption in self.recipe.caption:
+            self._bank_given(caption)
 
     def _announce(self) -> None:
         given = [*self.recipe.score, *self.recipe.embed]
@@ -158,14 +171,17 @@ class Build:
                 task.advance(chosen.step.rows_in)
         return root, chosen
 
+    def _bank_given(self, given: told.Caption) -> tuple[Pool | str, object]:
+        """Return the bank's pool, or its file, and what its phase remembers of it."""
+        if isinstance(given.bank, str):
+            path = resolve(given.bank, self.folder)
+            return path, storage.sha256_of(path)
+        pool = open_pool(given.bank, self.folder, self.recipe.seed)
+        return pool, [given.bank.model_dump(mode="json"), _listing(pool)]
+
     def _bank(self, given: told.Caption, scorer: Model) -> str:
         """Embed the caption bank; return its root."""
-        if isinstance(given.bank, str):
-            bank: Pool | str = resolve(given.bank, self.folder)
-            content: object = storage.sha256_of(str(bank))
-        else:
-            bank = open_pool(given.bank, self.folder, self.recipe.seed)
-            content = [given.bank.model_dump(mode="json"), _listing(bank)]
+        bank, content = self._bank_given(given)
         record = scorer.record
         digest = phase_digest("bank", bank=content, seed=self.recipe.seed, scorer=record.to_json())
         root = self._phase("bank", digest)
