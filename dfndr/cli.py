@@ -28,6 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+_INTERRUPTED = 130
 DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's folder or URL.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 
@@ -108,7 +109,12 @@ def search(
         typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
         return
     for place, row in enumerate(found, 1):
-        typer.echo(f"{place:>3}  {row['score']:.4f}  {row['uid']}  {row['text']}")
+        typer.echo(f"{place:>3}  {row['score']:.4f}  {row['uid']}  {_printable(str(row['text']))}")
+
+
+def _printable(text: str) -> str:
+    """Return a text that a stranger wrote on one line, without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 @app.command("train-head")
@@ -172,15 +178,17 @@ def _add_verbs() -> None:
 
 def main() -> None:
     """Run the command line; every error of ours is one line on stderr, never a traceback."""
-    _add_verbs()
     try:
+        _add_verbs()
         app()
     except DfndrError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
+        if isinstance(end, SystemExit) and end.code != _INTERRUPTED:  # what typer makes of Ctrl-C
+            raise
         typer.echo("stopped; run the same command again to go on where it stopped", err=True)
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
     except Exception as error:
         # A fault of ours: still one line for whoever only wants to know, and the whole story for whoever asks.
         if os.environ.get("DFNDR_DEBUG"):

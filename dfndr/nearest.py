@@ -85,6 +85,8 @@ def nearest(
     A search by uid leaves the sample itself out. Raises UsageError where the query cannot be used.
     """
     wanted = k
+    if text is not None and not text.strip():
+        raise UsageError("query", expected="words to search by", found="a blank text", do="Say what to look for.")
     if uid is not None:
         vectors = index.vectors_of(uid)[:1]
         wanted = k + 1

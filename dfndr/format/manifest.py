@@ -214,7 +214,8 @@ def read_manifest(root: str) -> Manifest:
     """Read and check `manifest.json` of the dataset at `root`; raises FormatError or StorageError."""
     path = storage.join(root, MANIFEST)
     if not storage.exists(path):
-        missing = "a folder without one" if storage.exists(root) else "nothing there"
+        there = "a folder without one" if storage.is_folder(root) else "a file"
+        missing = there if storage.exists(root) else "nothing there"
         do = "Check the path; if a build was stopped, run it again: the manifest is written last."
         raise FormatError(root, expected=f"a dataset with {MANIFEST}", found=missing, do=do)
     size = storage.size_of(path)
