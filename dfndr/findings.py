@@ -62,6 +62,12 @@ class Report:
         """Whether the dataset keeps every promise; a warning, such as a file too many, breaks none."""
         return all(finding.level != "error" for finding in self.findings)
 
+    def __str__(self) -> str:
+        errors = sum(finding.level == "error" for finding in self.findings)
+        verdict = "every promise of the format is kept" if self.ok else f"errors: {errors:,}"
+        size = f"{self.rows:,} rows in {self.files:,} files of {self.size_bytes:,} bytes"
+        return "\n".join([*(f"{found.level}: {found}" for found in self.findings), f"{self.root}: {size}; {verdict}"])
+
     def to_json(self) -> dict[str, object]:
         """Return what `dfndr verify --json` prints."""
         return {"ok": self.ok, **asdict(self), "findings": [asdict(finding) for finding in self.findings]}
