@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -90,10 +91,6 @@ def select(scores: Dataset, rule: Rule, out: str) -> Selection:
 
     `shard` and `row` point into the dataset of scores. Raises RecipeError where there is no such score.
     """
-    try:
-        import duckdb
-    except ImportError as error:
-        raise MissingExtra.of("duckdb", "build") from error
     if rule.by not in scores.schema().names:
         there = (
             ", ".join(field.name for field in scores.schema() if pa.types.is_floating(field.type)) or "no score at all"
@@ -101,21 +98,31 @@ def select(scores: Dataset, rule: Rule, out: str) -> Selection:
         raise RecipeError(
             "[select] by", expected=f"one of: {there}", found=repr(rule.by), do="Name a score of the recipe."
         )
-    with tempfile.TemporaryDirectory() as folder:
-        database = duckdb.connect(str(Path(folder) / "select.duckdb"))
-        try:
-            database.execute(f"SET memory_limit = '{_MEMORY}'; SET temp_directory = '{folder}'; SET threads = 2")
-            chosen = _choose(database, scores, rule)
-            stored = [storage.put(out, f"{split}.parquet", _writer(database, split)) for split in SPLITS]
-        except duckdb.Error as error:
-            found, do = str(error).splitlines()[0], "Make room in the temporary folder (TMPDIR), and run again."
-            raise StorageError("select", expected="room to sort the scores", found=found, do=do) from error
-        finally:
-            database.close()
+    with _database() as database:
+        chosen = _choose(database, scores, rule)
+        stored = [storage.put(out, f"{split}.parquet", _writer(database, split)) for split in SPLITS]
     files = {file.path: file.size_bytes for file in stored}
     given = {**asdict(chosen), "step": chosen.step.to_json(), "rule": asdict(rule), "files": files}
     storage.put(out, _DONE, (json.dumps(given, indent=1, sort_keys=True) + "\n").encode())
     return chosen
+
+
+@contextmanager
+def _database() -> Iterator[Any]:
+    """Open a database in a temporary folder; raises StorageError where there is no room to sort in."""
+    try:
+        import duckdb
+    except ImportError as error:
+        raise MissingExtra.of("duckdb", "build") from error
+    try:
+        with tempfile.TemporaryDirectory() as folder, duckdb.connect(str(Path(folder) / "select.duckdb")) as database:
+            database.execute(f"SET memory_limit = '{_MEMORY}'; SET temp_directory = '{folder}'; SET threads = 2")
+            yield database
+    except duckdb.InterruptException:
+        raise KeyboardInterrupt from None  # what it makes of Ctrl-C
+    except (duckdb.Error, OSError) as error:
+        found, do = str(error).splitlines()[0], "Make room in the temporary folder (TMPDIR), and run again."
+        raise StorageError("select", expected="room to sort the scores", found=found, do=do) from error
 
 
 def _choose(database: Any, scores: Dataset, rule: Rule) -> Selection:  # noqa: ANN401
