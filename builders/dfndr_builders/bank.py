@@ -17,7 +17,7 @@ from dfndr_builders.rows import read_range
 from dfndr_builders.stage import good_rows
 from dfndr_builders.work import Unit
 
-__all__ = ["BANK_ROWS", "BankRows", "write_texts"]
+__all__ = ["BANK_ROWS", "BankRows", "count_texts", "write_texts"]
 
 BANK_ROWS = 10_000
 _SCHEMA = pa.schema(
@@ -50,6 +50,18 @@ def write_texts(root: str, bank: Pool | str) -> tuple[int, int]:
 
     storage.put(root, _TEXTS, write)
     return len(distinct), given
+
+
+def count_texts(root: str) -> int | None:
+    """Return how many texts `write_texts` wrote there; None where it did not, or its file is damaged."""
+    path = storage.join(root, _TEXTS)
+    if not storage.exists(path):
+        return None
+    try:
+        with storage.open_read(path) as source:
+            return int(pq.read_metadata(source).num_rows)
+    except pa.ArrowException:
+        return None
 
 
 def _lines(path: str) -> Iterator[str]:

@@ -16,13 +16,13 @@ from pathlib import Path
 from dfndr import storage
 from dfndr.dataset import open_dataset
 from dfndr.encoder import pick_device
-from dfndr.format.manifest import MANIFEST, Manifest, Shard, Step, write_manifest
+from dfndr.format.manifest import Manifest, Shard, Step, write_manifest
 from dfndr.format.schema import SPLITS, Space
 from dfndr.models import load_model
 from dfndr.progress import SILENT, Progress
 from dfndr.storage import Stored
 from dfndr_builders import recipe as told
-from dfndr_builders.bank import BankRows, write_texts
+from dfndr_builders.bank import BankRows, count_texts, write_texts
 from dfndr_builders.caption import CaptionStage, Retrieval
 from dfndr_builders.dfn import train_dfn
 from dfndr_builders.embed import Embed
@@ -185,10 +185,10 @@ class Build:
         record = scorer.record
         digest = phase_digest("bank", bank=content, seed=self.recipe.seed, scorer=record.to_json())
         root = self._phase("bank", digest)
-        if storage.exists(storage.join(root, MANIFEST)):
-            return root
-        count, seen = write_texts(root, bank)
-        self.progress.say(f"caption bank: {count} distinct texts of {seen}")
+        count = count_texts(root)
+        if count is None:
+            count, seen = write_texts(root, bank)
+            self.progress.say(f"caption bank: {count} distinct texts of {seen}")
         space, source = Space("text", record.name, record.dim), BankRows(root)
         job = Job(root, digest, source, Embed(space, scorer.spec), (space,), (scorer.spec,))
         shards = run_phase("bank", job, source.units(count), self.progress)
