@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from dfndr.errors import UsageError
+from dfndr.errors import ModelError, UsageError
 from dfndr.format.schema import EncoderRecord, Preprocess
 from dfndr.images import BadImage, decode
 from dfndr.models import EncoderSpec, load_model, weights_sha256
@@ -165,8 +165,12 @@ class Encoder:
                     moved = moved.to(self._dtype) if moved.is_floating_point() else moved
                     found.append(forward(moved)[: len(rows)].float().cpu().numpy())
             except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error) or self.batch_size == 1:
+                if not _is_out_of_memory(error):
                     raise
+                if self.batch_size == 1:
+                    where, said = f"encoder {self.record.name!r}", str(error).splitlines()[0][:200]
+                    do = "Take a smaller model, or another device."
+                    raise ModelError(where, expected="memory for one row", found=said, do=do) from error
                 self.batch_size = max(1, self.batch_size // 2)
                 self.notes["batch_size"] = f"halved to {self.batch_size}: the device ran out of memory"
                 continue
@@ -178,7 +182,9 @@ def _is_out_of_memory(error: BaseException) -> bool:
     import torch
 
     text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "not enough memory" in text
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        words in text for words in ("out of memory", "not enough memory", "can't allocate memory")
+    )
 
 
 @lru_cache(maxsize=8)

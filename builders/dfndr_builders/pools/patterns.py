@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from fsspec.core import url_to_fs
 
@@ -22,10 +23,11 @@ def expand(pattern: str) -> list[str]:
     Braces follow the shell: `{000..009}` counts with leading zeros, `{a,b}` lists.
     """
     paths: list[str] = []
-    for number, single in enumerate(_braces(pattern)):
-        if number == _MAX_PATHS:
-            expected, do = f"a pattern of at most {_MAX_PATHS:,} paths", "Check the numbers in its braces."
-            raise UsageError(pattern, expected=expected, found="one that stands for more", do=do)
+    singles = list(islice(_braces(pattern), _MAX_PATHS + 1))
+    if len(singles) > _MAX_PATHS:
+        expected, do = f"a pattern of at most {_MAX_PATHS:,} paths", "Check the numbers in its braces."
+        raise UsageError(pattern, expected=expected, found="one that stands for more", do=do)
+    for single in singles:
         is_glob = any(mark in single for mark in "*?[")
         if is_remote(single):
             fs, inner = url_to_fs(single)
