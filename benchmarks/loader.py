@@ -76,7 +76,7 @@ def epochs(dataset: Dataset, shuffle: str | None, batch_size: int) -> Run:
 
 
 def measure(contenders: dict[str, Run], repeats: int) -> dict[str, np.ndarray]:
-    """Return the seconds of every step, shape (repeats, steps), without those of a first run, which maps and touches."""
+    """Return the seconds of every step, shape (repeats, steps), but for a first run, which maps and touches."""
     seconds: dict[str, list[list[float]]] = {name: [] for name in contenders}
     for _ in range(repeats + 1):
         for name, run in contenders.items():

@@ -24,12 +24,12 @@ __all__ = ["BLOCK", "RUN", "WINDOW", "Order", "Runs", "Shuffle", "draw", "permut
 
 Shuffle = Literal["exact", "block"]
 
-RUN = 32
-"""Consecutive rows that block shuffle keeps together: copying 32 kB at a time is nearly twice as fast as 1 kB."""
+RUN = 64
+"""Consecutive rows that block shuffle keeps together: copying 64 kB at a time is over twice as fast as 1 kB."""
 BLOCK = 256
 """Consecutive rows that block shuffle reads near each other in time: what a disk gives in one go."""
 WINDOW = 256
-"""Blocks that are mixed with each other: a batch of 4,096 rows draws on about 100 of them."""
+"""Blocks that are mixed with each other: a batch of 4,096 rows is 64 runs from about 57 of them."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Order:
     """The order of `rows` rows in every epoch.
 
     "exact" is a permutation of all rows. "block" starts at another row each epoch, cuts the ring of rows into blocks
-    of 256, shuffles the blocks, and shuffles the runs of 32 rows within each window of 256 blocks; the rows that fill
+    of 256, shuffles the blocks, and shuffles the runs of 64 rows within each window of 256 blocks; the rows that fill
     no block come last, shuffled one by one. None keeps the order of the dataset.
     """
 

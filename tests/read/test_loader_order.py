@@ -90,7 +90,7 @@ def test_block_shuffle_reads_runs_of_neighbouring_rows_and_mixes_many_blocks_in_
     batch = Order(rows, "block", 0).at(0, 8192, 12_288).rows()
     runs = batch.reshape(-1, RUN)
     assert ((runs - runs[:, :1]) % rows == np.arange(RUN)).all()
-    assert len(set((runs[:, 0] // BLOCK).tolist())) > 80
+    assert len(set((runs[:, 0] // BLOCK).tolist())) > 50
     assert runs[:, 0].std() > rows / 6  # from all over the dataset, not from one neighbourhood
 
 
