@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Bars", "Lines", "console_progress"]
 
-_EVERY_S = 5.0
+_EVERY_S, _MOST_LINES = 5.0, 20
 
 
 def console_progress(stream: TextIO | None = None) -> Progress:
@@ -27,7 +27,7 @@ def console_progress(stream: TextIO | None = None) -> Progress:
 
 
 class Lines:
-    """One line when a step starts to take time, one every five seconds, one at its end."""
+    """A line every five seconds while a step is young, more rarely as it grows old, and one at its end."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -53,7 +53,8 @@ class _Line:
 
     def advance(self, count: int = 1) -> None:
         self._done += count
-        if time.monotonic() - self._shown >= _EVERY_S:
+        now = time.monotonic()
+        if now - self._shown >= max(_EVERY_S, (now - self._start) / _MOST_LINES):
             self._show()
 
     def expect(self, total: int) -> None:

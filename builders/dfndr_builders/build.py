@@ -24,15 +24,16 @@ from dfndr.storage import Stored
 from dfndr_builders import recipe as told
 from dfndr_builders.bank import BankRows, count_texts, write_texts
 from dfndr_builders.caption import CaptionStage, Retrieval
+from dfndr_builders.card import card
 from dfndr_builders.dfn import train_dfn
 from dfndr_builders.embed import Embed
 from dfndr_builders.inspect import Inspect
-from dfndr_builders.opened import open_pool, open_pools
+from dfndr_builders.opened import open_filter, open_pool, open_pools
 from dfndr_builders.output import claimed, sweep
 from dfndr_builders.phase import Model, content_digest, made_with, phase_digest, run_phase, step_of
 from dfndr_builders.pools.base import Pool
 from dfndr_builders.recipe import TRAINED, Recipe
-from dfndr_builders.recipe_file import read_recipe, resolve
+from dfndr_builders.recipe_file import read_recipe, resolve, resolve_weights
 from dfndr_builders.rows import PoolRows, SelectedRows
 from dfndr_builders.score.clip import ClipScore
 from dfndr_builders.select import Selection, read_selection, select
@@ -99,20 +100,16 @@ class Build:
 
     def _announce(self) -> None:
         given = [*self.recipe.score, *self.recipe.embed]
-        specs = [one.spec("", self.recipe.compute, self.device, self._path(one.pretrained)) for one in given]
+        specs = [
+            one.spec("", self.recipe.compute, self.device, resolve_weights(one.pretrained, self.folder))
+            for one in given
+        ]
         fetched = sorted({spec.pretrained for spec in specs if spec.needs_network and spec.pretrained != TRAINED})
         if fetched:
             self.progress.say(f"needs the network, unless they are cached: {', '.join(fetched)}")
 
-    def _path(self, pretrained: str) -> str:
-        """Resolve the path in a recipe's `pretrained`, if it is one, against the recipe's folder."""
-        if pretrained.startswith("local-dir:"):
-            return "local-dir:" + resolve(pretrained.removeprefix("local-dir:"), self.folder)
-        local = resolve(pretrained, self.folder) if "/" in pretrained or "." in pretrained else pretrained
-        return local if Path(local).is_file() else pretrained
-
     def _model(self, given: told.Score | told.Embed, name: str) -> Model:
-        pretrained, written = self._path(given.pretrained), given.pretrained
+        pretrained, written = resolve_weights(given.pretrained, self.folder), given.pretrained
         if given.pretrained == TRAINED:
             pretrained, written = "local-dir:" + storage.join(self.root, self.filter), f"local-dir:{self.filter}"
         config = ""
@@ -130,8 +127,7 @@ class Build:
         """Train the recipe's own filter; return its folder relative to the root, "" where there is none to train."""
         if self.recipe.dfn is None:
             return ""
-        pool = open_pools(self.recipe.dfn.pool, self.folder, self.recipe.seed)
-        spec = self.recipe.dfn.spec(seed=self.recipe.seed, threads=self.recipe.compute.threads, device=self.device)
+        spec, pool = open_filter(self.recipe, self.folder, self.device)
         given = {"dfn": self.recipe.dfn.model_dump(mode="json"), "seed": spec.seed, "threads": spec.threads}
         digest = phase_digest("dfn", **given, listing=_listing(pool))
         place = f"models/dfn-{digest[:12]}"
@@ -248,6 +244,7 @@ class Build:
                 },
             },
         )
+        storage.put(self.root, "README.md", card(manifest).encode())
         write_manifest(self.root, manifest)
         sweep(self.root, manifest)
         return manifest

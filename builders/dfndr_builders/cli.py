@@ -63,16 +63,11 @@ def build(
 def train_dfn(recipe: RecipePath, out: Out, device: Device = "auto", as_json: AsJson = False) -> None:
     """Train the filter of a recipe's [dfn] section into a folder that local-dir: loads."""
     from dfndr.console import console_progress
-    from dfndr.errors import RecipeError
     from dfndr_builders.dfn import train_dfn as train
-    from dfndr_builders.opened import open_pools
+    from dfndr_builders.opened import open_filter
     from dfndr_builders.recipe_file import read_recipe
 
-    read, _ = read_recipe(recipe)
-    if read.dfn is None:
-        raise RecipeError(str(recipe), expected="a [dfn] section", found="none", do="See docs/recipes.md.")
-    pool = open_pools(read.dfn.pool, recipe.resolve().parent, read.seed)
-    spec = read.dfn.spec(seed=read.seed, threads=read.compute.threads, device=device)
+    spec, pool = open_filter(read_recipe(recipe)[0], recipe.resolve().parent, device)
     result = train(spec, pool, out, work=out.rstrip("/") + ".work", progress=console_progress())
     if as_json:
         typer.echo(json.dumps(asdict(result), indent=1))

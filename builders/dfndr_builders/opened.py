@@ -1,17 +1,20 @@
-"""From what a recipe says of a pool to the pool itself."""
+"""From what a recipe says of a pool, or of a filter to be trained, to the thing itself."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from dfndr.errors import RecipeError
 from dfndr_builders import recipe as told
+from dfndr_builders.dfn import DfnSpec
 from dfndr_builders.pools.base import Pool
 from dfndr_builders.pools.joined import Joined
 from dfndr_builders.recipe import PoolRecipe
-from dfndr_builders.recipe_file import resolve
+from dfndr_builders.recipe_file import resolve, resolve_weights
 
-__all__ = ["open_pool", "open_pools"]
+__all__ = ["open_filter", "open_pool", "open_pools"]
 
 
 def open_pools(pools: Sequence[PoolRecipe], folder: Path, seed: int) -> Pool:
@@ -27,6 +30,16 @@ def open_pool(given: PoolRecipe, folder: Path, seed: int) -> Pool:
     from dfndr_builders.pools.swapped import Swapped
 
     return Swapped(pool, given.swap_texts, seed)
+
+
+def open_filter(recipe: told.Recipe, folder: Path, device: str) -> tuple[DfnSpec, Pool]:
+    """Return what the trainer is given for the recipe's [dfn]; raises RecipeError where there is none."""
+    if recipe.dfn is None:
+        raise RecipeError(recipe.name, expected="a [dfn] section", found="none", do="See docs/recipes.md.")
+    spec = recipe.dfn.spec(seed=recipe.seed, threads=recipe.compute.threads, device=device)
+    if spec.pretrained is not None:
+        spec = replace(spec, pretrained=resolve_weights(spec.pretrained, folder))
+    return spec, open_pools(recipe.dfn.pool, folder, recipe.seed)
 
 
 def _plain(given: PoolRecipe, folder: Path, seed: int) -> Pool:

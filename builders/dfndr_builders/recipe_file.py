@@ -29,7 +29,7 @@ from dfndr_builders.recipe import (
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
-__all__ = ["read_recipe", "resolve", "shipped_recipe"]
+__all__ = ["read_recipe", "resolve", "resolve_weights", "shipped_recipe"]
 
 
 def read_recipe(path: str | os.PathLike[str]) -> tuple[Recipe, str]:
@@ -59,6 +59,14 @@ def resolve(path: str, folder: Path) -> str:
         do = f"Set it: {unset.group(1)}=/some/folder dfndr build ..."
         raise RecipeError(path, expected=f"the environment variable {unset.group(1)}", found="it is not set", do=do)
     return expanded if "://" in expanded or os.path.isabs(expanded) else os.path.normpath(folder / expanded)  # noqa: PTH117
+
+
+def resolve_weights(pretrained: str, folder: Path) -> str:
+    """Return a recipe's `pretrained` with the path in it, if there is one, resolved against the recipe's folder."""
+    if pretrained.startswith("local-dir:"):
+        return "local-dir:" + resolve(pretrained.removeprefix("local-dir:"), folder)
+    local = resolve(pretrained, folder) if "/" in pretrained or "." in pretrained else pretrained
+    return local if Path(local).is_file() else pretrained
 
 
 def _explain(name: str, error: ValidationError) -> RecipeError:

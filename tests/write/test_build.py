@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -208,3 +209,14 @@ def test_a_recipe_without_its_model_is_refused(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, pretrained='"recipe:dfn"')
     with pytest.raises(RecipeError, match=r"\[dfn\] section"):
         build(recipe, tmp_path / "out", device="cpu")
+
+
+def test_the_folder_is_one_that_load_dataset_reads_with_pictures(built: tuple[Path, Path], tmp_path: Path) -> None:
+    loaded = datasets.load_dataset(str(built[1]), cache_dir=str(tmp_path / "cache"))
+    dataset = open_dataset(built[1])
+    assert {split: len(rows) for split, rows in loaded.items()} == {
+        split: len(dataset.split(split)) for split in ("train", "validation")
+    }
+    first = loaded["train"][0]
+    assert first["uid"] == dataset.split("train").rows(["uid"])["uid"][0].as_py()
+    assert first["thumbnail"].size == (16, 16)
