@@ -25,7 +25,7 @@ from dfndr_builders.sheet import Hit, Scores, contact_sheet
 
 __all__ = ["QUERIES", "Quickstart", "quickstart"]
 
-QUERIES = ("arrow", "greek letter", "chess piece", "circled digit")
+QUERIES = ("arrow", "hexagram", "smiling face", "playing card")
 
 
 @dataclass(frozen=True)
