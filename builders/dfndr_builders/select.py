@@ -11,11 +11,12 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,9 +26,11 @@ from dfndr.dataset import Dataset
 from dfndr.errors import MissingExtra, RecipeError, StorageError
 from dfndr.format.manifest import Step
 from dfndr.format.schema import SPLITS
+from dfndr.storage import Stored
 
 __all__ = ["Rule", "Selection", "is_validation", "read_selection", "select"]
 
+T = TypeVar("T")
 _MEMORY = "1GB"
 _DONE = "selection.json"
 
@@ -98,9 +101,13 @@ def select(scores: Dataset, rule: Rule, out: str) -> Selection:
         raise RecipeError(
             "[select] by", expected=f"one of: {there}", found=repr(rule.by), do="Name a score of the recipe."
         )
-    with _database() as database:
+
+    def work(database: Any) -> tuple[Selection, list[Stored]]:  # noqa: ANN401
         chosen = _choose(database, scores, rule)
-        stored = [storage.put(out, f"{split}.parquet", _writer(database, split)) for split in SPLITS]
+        return chosen, [storage.put(out, f"{split}.parquet", _writer(database, split)) for split in SPLITS]
+
+    with _database() as database:
+        chosen, stored = _interruptible(database, work)
     files = {file.path: file.size_bytes for file in stored}
     given = {**asdict(chosen), "step": chosen.step.to_json(), "rule": asdict(rule), "files": files}
     storage.put(out, _DONE, (json.dumps(given, indent=1, sort_keys=True) + "\n").encode())
@@ -118,11 +125,22 @@ def _database() -> Iterator[Any]:
         with tempfile.TemporaryDirectory() as folder, duckdb.connect(str(Path(folder) / "select.duckdb")) as database:
             database.execute(f"SET memory_limit = '{_MEMORY}'; SET temp_directory = '{folder}'; SET threads = 2")
             yield database
-    except duckdb.InterruptException:
-        raise KeyboardInterrupt from None  # what it makes of Ctrl-C
     except (duckdb.Error, OSError) as error:
         found, do = str(error).splitlines()[0], "Make room in the temporary folder (TMPDIR), and run again."
         raise StorageError("select", expected="room to sort the scores", found=found, do=do) from error
+
+
+def _interruptible(database: Any, work: Callable[[Any], T]) -> T:  # noqa: ANN401
+    """Do the work in a thread of its own: DuckDB may not hear of Ctrl-C before the end of a query."""
+    with ThreadPoolExecutor(max_workers=1) as sorter:
+        done = sorter.submit(work, database)
+        try:
+            return done.result()
+        except KeyboardInterrupt:
+            while not done.done():
+                database.interrupt()
+                wait([done], timeout=0.1)
+            raise
 
 
 def _choose(database: Any, scores: Dataset, rule: Rule) -> Selection:  # noqa: ANN401

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
 import resource
 import shutil
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,7 @@ import pytest
 import torch
 from dfndr_builders.build import build
 from dfndr_builders.pools.patterns import expand
+from dfndr_builders.select import _database, _interruptible
 from PIL import Image
 from support.models import TINY_CONFIG, tiny_config
 from support.pairs import jpeg
@@ -227,6 +230,14 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_then_does(
     assert not said.out
     assert_nothing_half_written(tmp_path / "out")
     assert build(recipe, tmp_path / "out", device="cpu").digest == undisturbed.digest
+
+
+def test_ctrl_c_in_the_middle_of_sorting_stops_it() -> None:
+    query = "CREATE TABLE sorted AS SELECT md5(range::VARCHAR) AS hash FROM range(4000000000) ORDER BY hash"
+    pressed = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt), _database() as database:
+        pressed.start()
+        _interruptible(database, lambda opened: opened.execute(query))
 
 
 @pytest.fixture
