@@ -18,6 +18,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -175,13 +176,12 @@ def _choose(database: Any, scores: Dataset, rule: Rule) -> Selection:  # noqa: A
 def _load(database: Any, scores: Dataset, by: str) -> None:  # noqa: ANN401
     """Stream uid, score and place (shard * 2^32 + row) of every scored row into the database."""
     database.execute("CREATE TABLE scored (uid VARCHAR, score FLOAT, place BIGINT)")
-    for number, shard in enumerate(scores.shards):
-        path = str(scores.local_file(shard.files["rows"]))
-        database.execute(
-            f'INSERT INTO scored SELECT uid, CAST("{by}" AS FLOAT), CAST(? AS BIGINT) * 4294967296 + file_row_number '
-            "FROM read_parquet(?, file_row_number = true)",
-            [number, path],
-        )
+    for number, table in enumerate(scores.tables(["uid", by])):  # DuckDB would read "DFN" for "dfn" where there is one
+        places = np.arange(len(table), dtype=np.int64) + (number << 32)
+        given = {"uid": table["uid"], "score": table[by].cast(pa.float32()), "place": places}
+        database.register("given", pa.table(given))
+        database.execute("INSERT INTO scored SELECT * FROM given")
+        database.unregister("given")
 
 
 def _number(database: Any, query: str) -> int:  # noqa: ANN401

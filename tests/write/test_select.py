@@ -36,6 +36,14 @@ def brute_force(scores: Sequence[float], uids: Sequence[str], count: int) -> set
     return {uid for uid, _ in sorted(first.items(), key=lambda pair: (-pair[1], pair[0]))[:count]}
 
 
+@pytest.mark.parametrize("other", ["DFN", "Dfn", "file_row_number", "place", "score", "UID"])
+def test_a_column_that_a_database_would_take_for_the_score_is_not_taken(tmp_path: Path, other: str) -> None:
+    uids, scores = [f"{number:032x}" for number in range(6)], [0.1, 0.6, 0.2, 0.5, 0.3, 0.4]
+    columns = {"uid": uids, other: [str(9 - number) for number in range(6)], "dfn": pa.array(scores, pa.float32())}
+    select(write_dataset(tmp_path, [3, 3], (), columns=columns), Rule("dfn", count=3), str(tmp_path / "selected"))
+    assert {uid for _, _, uid in kept(tmp_path / "selected")} == brute_force(scores, uids, 3)
+
+
 @pytest.mark.parametrize(("fraction", "rows"), [(0.3, 3), (0.15, 1), (0.2, 2), (1.0, 10), (0.05, 0)])
 def test_exactly_floor_of_the_fraction_is_kept_and_ties_go_to_the_smaller_uid(
     tmp_path: Path, fraction: float, rows: int
