@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, Self
 
 from dfndr.errors import MissingExtra
 from dfndr.format.manifest import canonical
-from dfndr.format.schema import NAME
 from dfndr.format.shard import row_types
 from dfndr.models import EncoderSpec
 from dfndr_builders.dfn import DfnSpec
@@ -44,7 +43,8 @@ __all__ = [
 Share = Annotated[float, Field(ge=0, lt=1)]
 Fraction01 = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
-Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9_-]|\.[a-z0-9_-])*$", max_length=64)]
+"""What the format allows, and no dots that end it or follow one another: names become parts of paths."""
 TRAINED = "recipe:dfn"
 """The `pretrained` of a model that the recipe itself trains, in its [dfn] section."""
 

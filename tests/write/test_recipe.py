@@ -64,6 +64,8 @@ def written(folder: Path, text: str) -> Path:
         ('"glyphs"', '"glyph"', "webdataset"),
         ('license = "mit"', "", "mine.toml, license: expected this key"),
         ('name = "mine"', 'name = "../mine"', "mine.toml, name"),
+        ('name = "mine"', 'name = "a..b"', "mine.toml, name"),
+        ('name = "mine"', 'name = "' + "a" * 65 + '"', "at most 64"),
         ("random:0", "recipe:dfn", "needs a \\[dfn\\] section"),
         ("[output]", "[output", "Mend that line"),
         ("count = 100", "count = 0", "greater than 0"),
