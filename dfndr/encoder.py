@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dfndr.errors import ModelError, UsageError
 from dfndr.format.schema import EncoderRecord, Preprocess
-from dfndr.images import BadImage, decode
+from dfndr.images import MAX_PIXELS, BadImage, decode
 from dfndr.models import EncoderSpec, load_model, weights_sha256
 
 if TYPE_CHECKING:
@@ -100,7 +100,9 @@ class Encoder:
 
         def ready(image: bytes) -> torch.Tensor | BadImage:
             try:
-                return self._preprocess(decode(image))
+                picture = decode(image)
+                _check_resized(picture.size, self.record.preprocess)
+                return self._preprocess(picture)
             except BadImage as problem:
                 return problem
 
@@ -176,6 +178,15 @@ class Encoder:
                 continue
             start += len(rows)
         return np.concatenate(found)
+
+
+def _check_resized(size: tuple[int, int], preprocess: Preprocess) -> None:
+    """Raise BadImage where the short side, made as long as the model wants it, makes too many pixels of the other."""
+    if preprocess.resize_mode == "shortest":
+        scale = max(preprocess.size) / min(size)
+        if size[0] * scale * size[1] * scale > MAX_PIXELS:
+            detail = f"{size[0]} x {size[1]} pixels, too long and thin to be resized to {max(preprocess.size)}"
+            raise BadImage("image_too_large", detail)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,17 @@ def test_bad_pictures_among_good_ones_are_named_and_move_nothing(weights: Weight
     assert not encoded.vectors[[0, 10]].any()
     assert encoder.encode_images([b"", b"x"]).problems.keys() == {0, 1}
     assert encoder.encode_images([]).vectors.shape == encoder.encode_texts([]).vectors.shape == (0, 16)
+
+
+def test_a_picture_too_long_and_thin_to_be_resized_is_refused_before_it_is(weights: Weights) -> None:
+    encoder = opened(weights, "random:0")
+    long, longer = (jpeg((width, 2), kind="PNG") for width in (20_000, 1_000_000))
+    started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    encoded = encoder.encode_images([longer, PICTURES[0], long])
+    assert encoded.problems == {0: ("image_too_large", "1000000 x 2 pixels, too long and thin to be resized to 32")}
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - started < 300_000, "its 32 x 16,000,000 take 1.5 GB"
+    squashed = opened(weights, f"local-dir:{weights.folder}/local").encode_images([longer])
+    assert not squashed.problems, "which a model that takes the whole picture does not mind"
 
 
 @pytest.mark.parametrize("text", ["", "\0", "x" * 9999, "\ud800 lone", "\u202e\U0001f9c0", "<start_of_text>", "&#0;"])
