@@ -114,10 +114,11 @@ class Build:
             pretrained, written = "local-dir:" + storage.join(self.root, self.filter), f"local-dir:{self.filter}"
         config = ""
         if given.model.endswith(".json"):  # a config of the recipe's own goes with the dataset, for search to find
-            content = storage.read_bytes(resolve(given.model, self.folder))
+            path = resolve(given.model, self.folder)
+            content = storage.read_bytes(path)
             stored = storage.put(self.root, f"models/{name}-{{hash8}}.json", content)
             self.files[stored.path], config = stored, stored.path
-            given = given.model_copy(update={"model": storage.join(self.root, config)})
+            given = given.model_copy(update={"model": path})
         return Model(given.spec(name, self.recipe.compute, self.device, pretrained), written, config)
 
     def _phase(self, kind: str, digest: str) -> str:

@@ -506,6 +506,18 @@ def test_what_a_later_phase_needs_is_looked_for_before_anything_is_scored(tmp_pa
     assert not (tmp_path / "out" / "phases").exists()
 
 
+def test_a_build_into_a_remote_folder_is_the_same_dataset(
+    built: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DFNDR_CACHE", str(tmp_path))
+    recipe, undisturbed = built
+    for _ in range(2):
+        assert build(recipe, "memory://built-remotely", device="cpu").digest == undisturbed.digest
+    remote = open_dataset("memory://built-remotely")
+    assert remote.rows() == open_dataset(recipe.parent / "out").rows()
+    assert (remote.vectors("image/tiny") == open_dataset(recipe.parent / "out").vectors("image/tiny")).all()
+
+
 def test_a_pattern_that_stands_for_too_many_paths_is_refused_at_once() -> None:
     for pattern in ("pool/{0..99999999999}.tar", "{0..99999}{0..99999}{0..99999}"):
         with pytest.raises(UsageError, match="at most 1,000,000 paths"):
