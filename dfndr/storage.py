@@ -24,6 +24,7 @@ from dfndr.errors import StorageError, UsageError
 __all__ = [
     "Stored",
     "exists",
+    "file_system",
     "is_folder",
     "is_remote",
     "join",
@@ -65,11 +66,12 @@ def _local(path: str) -> Path:
     return Path(path.removeprefix("file://"))
 
 
-def _remote(path: str) -> tuple[object, str]:
+def file_system(path: str) -> tuple[Any, str]:
+    """Return the fsspec file system of a remote path, and the path within it; raises UsageError for an unknown one."""
     import fsspec
 
     try:
-        return cast("tuple[object, str]", fsspec.core.url_to_fs(path))
+        return cast("tuple[Any, str]", fsspec.core.url_to_fs(path))
     except (ImportError, ValueError) as error:
         raise UsageError(
             path, expected="a path that fsspec can open", found=str(error), do="Install the file system it names."
@@ -102,8 +104,8 @@ def exists(path: str) -> bool:
     """Say whether a file or folder is there; raises StorageError where nobody may look."""
     with _explained(path, "look for"):
         if is_remote(path):
-            fs, inner = _remote(path)
-            return bool(fs.exists(inner))  # type: ignore[attr-defined]
+            fs, inner = file_system(path)
+            return bool(fs.exists(inner))
         return _local(path).exists()
 
 
@@ -111,8 +113,8 @@ def is_folder(path: str) -> bool:
     """Say whether a folder is there; raises StorageError where nobody may look."""
     with _explained(path, "look for"):
         if is_remote(path):
-            fs, inner = _remote(path)
-            return bool(fs.isdir(inner))  # type: ignore[attr-defined]
+            fs, inner = file_system(path)
+            return bool(fs.isdir(inner))
         return _local(path).is_dir()
 
 
@@ -120,8 +122,8 @@ def size_of(path: str) -> int:
     """Return a file's size in bytes; raises StorageError for what is no plain file, such as a folder or a pipe."""
     with _explained(path, "measure"):
         if is_remote(path):
-            fs, inner = _remote(path)
-            return int(fs.size(inner))  # type: ignore[attr-defined]
+            fs, inner = file_system(path)
+            return int(fs.size(inner))
         status = _local(path).stat()
         if not stat.S_ISREG(status.st_mode):
             kind = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
@@ -133,8 +135,8 @@ def open_read(path: str) -> BinaryIO:
     """Open a file for reading bytes; the caller closes it."""
     with _explained(path, "read"):
         if is_remote(path):
-            fs, inner = _remote(path)
-            return cast(BinaryIO, fs.open(inner, "rb"))  # type: ignore[attr-defined]
+            fs, inner = file_system(path)
+            return cast(BinaryIO, fs.open(inner, "rb"))
         return open(_local(path), "rb")
 
 
@@ -164,9 +166,9 @@ def names_in(folder: str) -> list[str]:
 def list_files(folder: str) -> list[str]:
     """Return the paths of all files below a folder, relative to it, sorted; none where the folder is absent."""
     if is_remote(folder):
-        fs, inner = _remote(folder)
+        fs, inner = file_system(folder)
         prefix = inner.rstrip("/") + "/"
-        found = fs.find(inner) if fs.exists(inner) else []  # type: ignore[attr-defined]
+        found = fs.find(inner) if fs.exists(inner) else []
         return sorted(str(path)[len(prefix) :] for path in found)
     root = _local(folder)
     return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
@@ -215,9 +217,9 @@ def put(root: str, path: str, data: bytes | Callable[[BinaryIO], None]) -> Store
             digest = hashing.sha256()
             named = path.replace("{hash8}", digest[:8])
             if is_remote(root):
-                fs, inner = _remote(join(root, named))
-                fs.makedirs(inner.rsplit("/", 1)[0], exist_ok=True)  # type: ignore[attr-defined]
-                fs.put_file(str(temporary), inner)  # type: ignore[attr-defined]
+                fs, inner = file_system(join(root, named))
+                fs.makedirs(inner.rsplit("/", 1)[0], exist_ok=True)
+                fs.put_file(str(temporary), inner)
             else:
                 temporary.replace(_local(join(root, named)))
         finally:
@@ -229,9 +231,9 @@ def remove(path: str) -> None:
     """Delete one file; an absent one is fine."""
     with _explained(path, "remove"):
         if is_remote(path):
-            fs, inner = _remote(path)
-            if fs.exists(inner):  # type: ignore[attr-defined]
-                fs.rm_file(inner)  # type: ignore[attr-defined]
+            fs, inner = file_system(path)
+            if fs.exists(inner):
+                fs.rm_file(inner)
         else:
             _local(path).unlink(missing_ok=True)
 

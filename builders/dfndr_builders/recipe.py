@@ -68,6 +68,12 @@ class _Pairs(_Pool):
 class _Files(_Pairs):
     path: str | list[str]
 
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        if not self.path or (isinstance(self.path, list) and "" in self.path):
+            raise ValueError("a path that names something")
+        return self
+
 
 class WebDataset(_Files):
     """Tars whose members are grouped by key."""

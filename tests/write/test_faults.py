@@ -525,6 +525,12 @@ def test_a_pattern_that_stands_for_too_many_paths_is_refused_at_once() -> None:
     assert expand("gone/{0..\u00b2}.tar") == expand("gone/{" + "9" * 200 + "..1}") == []
 
 
+@pytest.mark.parametrize("path", ["nosuch://bucket/x.tar", "nosuch://bucket/*.tar"])
+def test_a_path_of_an_unknown_file_system_is_said(path: str) -> None:
+    with pytest.raises(UsageError, match="Install the file system it names"):
+        expand(path)
+
+
 def test_an_empty_root_is_the_present_folder_and_never_the_top_of_the_disk() -> None:
     assert storage.join("", "rows/a.parquet") == "rows/a.parquet"
     assert storage.join("/", "rows") == "/rows"

@@ -82,6 +82,8 @@ def written(folder: Path, text: str) -> Path:
         ("count = 100", 'count = 100\nkeep = ["sha256"]', "'sha256' is the name of a column"),
         ("count = 100", 'count = 100\nkeep = ["dfn"]', "'dfn' is the name of a column"),
         ("[output]", EMBED.format(of='["image", "image"]'), "names one thing twice"),
+        ('"glyphs"\ncount = 100', '"folder"\npath = ""', r"pool\[0\]: expected a path that names something"),
+        ('"glyphs"\ncount = 100', '"folder"\npath = ["x", ""]', r"pool\[0\]: expected a path that names something"),
         ("[output]", EMBED.format(of="[]"), "at least 1 item"),
     ],
 )

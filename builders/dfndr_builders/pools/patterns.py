@@ -7,10 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from fsspec.core import url_to_fs
-
 from dfndr.errors import UsageError
-from dfndr.storage import exists, is_remote
+from dfndr.storage import exists, file_system, is_remote
 
 __all__ = ["expand"]
 
@@ -30,7 +28,7 @@ def expand(pattern: str) -> list[str]:
     for single in singles:
         is_glob = any(mark in single for mark in "*?[")
         if is_remote(single):
-            fs, inner = url_to_fs(single)
+            fs, inner = file_system(single)
             found = fs.glob(inner) if is_glob else [inner] if exists(single) else []
             paths += sorted(str(fs.unstrip_protocol(path)) for path in found)
         elif not is_glob:
