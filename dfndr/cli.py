@@ -178,6 +178,8 @@ def _add_verbs() -> None:
 
 def main() -> None:
     """Run the command line; every error of ours is one line on stderr, never a traceback."""
+    # On a busy machine, threads that spin while they wait for each other take the core from those that work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         _add_verbs()
         app()
