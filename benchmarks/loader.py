@@ -6,8 +6,9 @@ The work is one epoch over pairs of two float16 vectors, in batches, as torch te
 contiguous slices of vectors in memory to a buffer that is allocated once. The Loader reads memory-mapped shards, 1 and
 20 of them; they are opened, checked and touched first: what is measured is memory and arithmetic, not the disk.
 
-Where other programs run too, set OMP_WAIT_POLICY=PASSIVE: threads of torch that spin while they wait for each other then
-keep the others from working, and a median says nothing. "undisturbed" adds up the fastest time of each step over all repeats: what a run would take with the machine for itself.
+Where other programs run too, set OMP_WAIT_POLICY=PASSIVE: threads that spin while they wait for each other then keep
+those that work from their core, and a median says nothing. "undisturbed" adds up the fastest time of each step over all
+repeats: what a run would take with the machine for itself.
 """
 
 from __future__ import annotations

@@ -101,6 +101,7 @@ def _draw_scores(axes: Any, scores: Scores) -> None:  # noqa: ANN401
     if scores.wrong is not None:
         label = f"of these, with a wrong text: {int(scores.wrong.sum()):,}"
         axes.hist(scores.values[scores.wrong], bins=edges, histtype="step", color=_WRONG, linewidth=1.4, label=label)
+    axes.set_ylim(top=axes.get_ylim()[1] * 1.14)  # room for the words above the bars
     axes.axvline(scores.cut, color=_INK, linewidth=1)
     axes.text(scores.cut, axes.get_ylim()[1] * 0.97, f"  cut at {scores.cut:.3f}", fontsize=9, color=_INK, va="top")
     axes.set_xlabel("score: cosine of picture and text by the trained filter", fontsize=9.5, color=_INK)

@@ -165,8 +165,7 @@ def test_patterns_expand_to_the_files_that_are_there_sorted_and_once(root, patte
     for name in ("000.tar", "001.tar", "002.tar", "2.tar", "10.tar", "a.tar", "b.tar", "a.txt", "deep/x"):
         storage.put(root, name, b"")
     found = [
-        re.sub(r"^.*?storage-test/", "", path.removeprefix(root + "/"))
-        for path in expand(storage.join(root, pattern))
+        re.sub(r"^.*?storage-test/", "", path.removeprefix(root + "/")) for path in expand(storage.join(root, pattern))
     ]
     assert found == expected
 
