@@ -48,7 +48,7 @@ class Lines:
 class _Line:
     def __init__(self, lines: Lines, name: str, total: int | None, unit: str) -> None:
         self._lines, self._name, self._total, self._unit = lines, name, total, unit
-        self._done, self._note = 0, ""
+        self._done, self._note, self._last = 0, "", ""
         self._start = self._shown = time.monotonic()
 
     def advance(self, count: int = 1) -> None:
@@ -80,7 +80,10 @@ class _Line:
         else:
             state = f"{self._done:,} {self._unit} in {took:.1f} s"
         note = f", {self._note}" if self._note else ""
-        self._lines.say(f"{self._name}: {state}, {rate:,.0f} {self._unit}/s{note}")
+        line = f"{self._name}: {state}, {rate:,.0f} {self._unit}/s{note}"
+        if line != self._last:
+            self._lines.say(line)
+        self._last = line
 
 
 class Bars:

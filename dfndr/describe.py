@@ -79,8 +79,10 @@ def describe(manifest: Manifest) -> str:
     pools = manifest.provenance.get("pools")
     if isinstance(pools, list) and pools:
         lines += ["", "pools"]
-        told = [pool for pool in pools if isinstance(pool, Mapping)]
-        lines += ["  " + ", ".join(f"{key} {value}" for key, value in pool.items()) for pool in told]
+        for pool in pools:
+            if isinstance(pool, Mapping):
+                about = ", ".join(f"{key} {value}" for key, value in pool.items() if key != "kind")
+                lines.append(f"  {pool.get('kind', '?')}: {about or 'as it is'}")
     made = manifest.provenance.get("made_with")
     if isinstance(made, Mapping):
         lines += ["", "made with " + ", ".join(f"{name} {version}" for name, version in made.items())]

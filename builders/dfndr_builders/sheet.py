@@ -64,7 +64,7 @@ def contact_sheet(
             _draw_hit(axes, hit)
             if column == 0:
                 axes.text(
-                    -0.35, 0.5, f"“{query}”", transform=axes.transAxes, ha="right", va="center", fontsize=12.5,
+                    -0.35, 0.5, "\n".join(textwrap.wrap(f"“{query}”", 15)), transform=axes.transAxes, ha="right", va="center", fontsize=12.5,
                     weight="bold", color=_INK,
                 )  # fmt: skip
     _draw_scores(figure.add_axes((0.075, 0.62 / height, 0.9, 1.75 / height)), scores)
