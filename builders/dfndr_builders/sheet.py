@@ -63,8 +63,9 @@ def contact_sheet(
             axes = figure.add_subplot(grid[row, column])
             _draw_hit(axes, hit)
             if column == 0:
+                words = "\n".join(textwrap.wrap(f"“{query}”", 15))
                 axes.text(
-                    -0.35, 0.5, "\n".join(textwrap.wrap(f"“{query}”", 15)), transform=axes.transAxes, ha="right", va="center", fontsize=12.5,
+                    -0.35, 0.5, words, transform=axes.transAxes, ha="right", va="center", fontsize=12.5,
                     weight="bold", color=_INK,
                 )  # fmt: skip
     _draw_scores(figure.add_axes((0.075, 0.62 / height, 0.9, 1.75 / height)), scores)
