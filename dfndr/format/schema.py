@@ -37,7 +37,9 @@ FAILED: Mapping[str, str] = {
     "duplicate_key": "its pool shard holds this key already",
     "image_empty": "the image has no bytes",
     "image_missing": "there is no image under this key",
-    "image_too_large": "the image holds more pixels than the limit; it was not decoded",
+    "image_too_large": (
+        "the image holds more pixels than the limit, and was not decoded; or it is too long and thin to be resized"
+    ),
     "image_too_small": "a side of the image is a single pixel",
     "image_unreadable": "the image cannot be decoded: truncated, damaged, or no image",
     "json_unreadable": "the json beside the image cannot be parsed",
