@@ -48,7 +48,7 @@ class Lines:
 class _Line:
     def __init__(self, lines: Lines, name: str, total: int | None, unit: str) -> None:
         self._lines, self._name, self._total, self._unit = lines, name, total, unit
-        self._done, self._note, self._last = 0, "", ""
+        self._done, self._said, self._note = 0, 0, ""
         self._start = self._shown = time.monotonic()
 
     def advance(self, count: int = 1) -> None:
@@ -64,8 +64,8 @@ class _Line:
         self._note = text
 
     def end(self) -> None:
-        self._total = self._done
-        if self._done:
+        whole, self._total = self._total == self._done == self._said, self._done
+        if self._done and not whole:
             self._show()
 
     def _show(self) -> None:
@@ -80,10 +80,8 @@ class _Line:
         else:
             state = f"{self._done:,} {self._unit} in {took:.1f} s"
         note = f", {self._note}" if self._note else ""
-        line = f"{self._name}: {state}, {rate:,.0f} {self._unit}/s{note}"
-        if line != self._last:
-            self._lines.say(line)
-        self._last = line
+        self._lines.say(f"{self._name}: {state}, {rate:,.0f} {self._unit}/s{note}")
+        self._said = self._done
 
 
 class Bars:

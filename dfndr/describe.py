@@ -28,7 +28,7 @@ def facts(manifest: Manifest) -> dict[str, object]:
 
 def sizes(manifest: Manifest) -> dict[str, int]:
     """Return the bytes on disk by role: rows, problems, each space, and other files."""
-    found: dict[str, int] = {}
+    found = dict.fromkeys(["rows", *(space.name for space in manifest.spaces)], 0)
     for shard in manifest.shards:
         for role, stored in shard.files.items():
             found[role] = found.get(role, 0) + stored.size_bytes
@@ -70,7 +70,8 @@ def describe(manifest: Manifest) -> str:
         if records:
             lines += ["", title]
         for name, record in records.items():
-            lines.append(f"  {name:<24} {record.model}, {record.pretrained}, {record.precision}, {record.license}")
+            model = "" if record.pretrained.startswith(f"{record.model}:") else f"{record.model}, "
+            lines.append(f"  {name:<24} {model}{record.pretrained}, {record.precision}, {record.license}")
             height, width = record.preprocess.size
             shape = f"{width}x{height} {record.preprocess.interpolation}, {record.preprocess.resize_mode}"
             lines.append(f"  {'':<24} {record.dim} dims, {record.context_length} tokens, {shape}")
@@ -106,4 +107,4 @@ def _splits(manifest: Manifest) -> list[str]:
 
 
 def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.2f} MB"
+    return f"{size / 1e6:,.2f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"

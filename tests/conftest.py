@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from hypothesis import settings
 
+# Before torch is loaded: on a busy machine, threads that spin while they wait keep the others from working.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.path.insert(0, str(Path(__file__).parent))
 settings.register_profile("dfndr", deadline=None)
 settings.load_profile("dfndr")

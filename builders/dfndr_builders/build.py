@@ -185,7 +185,7 @@ class Build:
         count = count_texts(root)
         if count is None:
             count, seen = write_texts(root, bank)
-            self.progress.say(f"caption bank: {count} distinct texts of {seen}")
+            self.progress.say(f"caption bank: {count:,} distinct texts of {seen:,}")
         space, source = Space("text", record.name, record.dim), BankRows(root)
         job = Job(root, digest, source, Embed(space, scorer.spec), (space,), (scorer.spec,))
         shards = run_phase("bank", job, source.units(count), self.progress)
@@ -226,6 +226,8 @@ class Build:
         )
         specs = tuple(model.spec for model in (*scorers.values(), *encoders.values()))
         job = Job(self.root, digest, SelectedRows(pool, scores, selection), Chain(tuple(stages)), tuple(spaces), specs)
+        if self.recipe.output.validation and chosen.rows["train"] and not chosen.rows["validation"]:
+            self.progress.say("no row fell into the validation split: there are too few rows for its share")
         units = _units(chosen.rows, self.recipe.output.rows_per_shard)
         shards = run_phase("build", job, units, self.progress)
         manifest = self._manifest(

@@ -100,7 +100,7 @@ def _draw_scores(axes: Any, scores: Scores) -> None:  # noqa: ANN401
         label=[f"kept, {len(kept):,}", f"dropped, {len(dropped):,}"],
     )
     if scores.wrong is not None:
-        label = f"of these, with a wrong text: {int(scores.wrong.sum()):,}"
+        label = f"of them all, with a wrong text: {int(scores.wrong.sum()):,}"
         axes.hist(scores.values[scores.wrong], bins=edges, histtype="step", color=_WRONG, linewidth=1.4, label=label)
     axes.set_ylim(top=axes.get_ylim()[1] * 1.14)  # room for the words above the bars
     axes.axvline(scores.cut, color=_INK, linewidth=1)

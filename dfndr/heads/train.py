@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from dfndr import storage
 from dfndr.errors import DataError, UsageError
 from dfndr.heads.curve import CurvePoint, write_curve
 from dfndr.heads.evaluate import evaluate_retrieval, paired_spaces
@@ -87,6 +88,8 @@ def train_head(
     from dfndr.loader import Loader
 
     plan = Plan(steps, epochs, batch_size, learning_rate, weight_decay, warmup, seed)
+    if out is not None:
+        _check_place(os.fspath(out))
     image, texts = paired_spaces(dataset, image, text)
     train = dataset.split("train")
     if len(train) < 2:
@@ -131,6 +134,14 @@ def train_head(
     return TrainedHead(head, tuple(curve), metrics)
 
 
+def _check_place(out: str) -> None:
+    """Raise UsageError, before anything is trained, where `out` is a file or holds something that is no head."""
+    there = [out] if storage.exists(out) and not storage.is_folder(out) else storage.list_files(out)
+    if there and "head.json" not in there:
+        do = "Choose another folder."
+        raise UsageError(out, expected="a new folder, or one with a head", found=f"{there[0]!r}", do=do)
+
+
 def _one_dim(dataset: Dataset, texts: Sequence[str]) -> int:
     dims = {dataset.space(name).dim for name in texts}
     if len(dims) != 1:
@@ -167,7 +178,7 @@ def _fit(
     loss_of, optimizer = LOSSES[head.loss], _optimizer(head, plan)
     good, recent = _copy(head), list[tuple[float, torch.Tensor, torch.Tensor]]()
     try:
-        with progress.task("Training the head", plan.steps, "steps") as task:
+        with progress.task("train head", plan.steps, "steps") as task:
             for step, batch in enumerate(islice(_batches(loader), plan.steps), start=1):
                 rate = plan.rate(step - 1)
                 for group in optimizer.param_groups:

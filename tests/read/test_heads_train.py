@@ -222,3 +222,13 @@ def test_the_rate_rises_in_a_line_and_falls_along_a_cosine():
     assert (plan.batch_size, plan.steps) == (4, 8)
     falling = [(1 + math.cos(math.pi * step / 6)) / 2 for step in range(6)]
     assert [plan.rate(step) for step in range(8)] == pytest.approx([0.5, 1.0, *falling])
+
+
+def test_a_place_that_holds_something_else_is_refused_before_anything_is_trained(tmp_path):
+    dataset = turned(tmp_path / "set")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.tex").write_text("precious")
+    for out in (tmp_path / "thesis", tmp_path / "thesis" / "thesis.tex"):
+        with pytest.raises(UsageError, match="a new folder, or one with a head"):
+            train_head(dataset, out, **QUICK)
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["thesis.tex"]
