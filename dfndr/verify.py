@@ -32,6 +32,7 @@ __all__ = ["verify"]
 _MOST = 1000
 """How many rows of one file are named for one defect; the others are counted."""
 _BLOCK = 1 << 21
+_PROBLEM_COLUMNS = ["uid", "key", "reason", "detail"]
 _NEEDS = {"text": "text", "caption": "captions"}
 """Which column the vectors of a modality were made from."""
 
@@ -253,19 +254,21 @@ class _Check:
         except FormatError as error:
             self.add(name, "unreadable", error.expected, error.found)
             return
-        if table.column_names != ["uid", "key", "reason", "detail"]:
-            self.add(name, "columns", "uid, key, reason, detail", ", ".join(table.column_names))
+        if table.column_names not in (_PROBLEM_COLUMNS, [*_PROBLEM_COLUMNS, "source"]):
+            self.add(name, "columns", ", ".join(_PROBLEM_COLUMNS) + " (, source)", ", ".join(table.column_names))
             return
         counts = dict(Counter(table["reason"].to_pylist()))
         if counts != shard.failed:
             self.add(name, "reasons", f"{dict(shard.failed)}", f"{counts}")
 
     def duplicates(self) -> None:
-        """Find the uids that occur twice; without spaces, where nothing was selected yet, that is only a warning."""
+        """Find the uids that occur twice; where nothing was selected yet, that is only a warning."""
         import numpy as np
 
         if not self._uids:
             return
+        funnel = self.manifest.funnel
+        is_selected = bool(self.manifest.spaces) and not (funnel and funnel[-1].name == "score")
         packed = np.concatenate([uids for _, _, uids in self._uids])
         high, low = packed.view(">u8").reshape(-1, 2).T
         order = np.lexsort((low, high))
@@ -278,7 +281,7 @@ class _Check:
 
         for position in np.flatnonzero(same):
             (first_file, first_row), (file, row) = place(order[position]), place(order[position + 1])
-            level: Literal["error", "warning"] = "error" if self.manifest.spaces else "warning"
+            level: Literal["error", "warning"] = "error" if is_selected else "warning"
             found, uid = f"the uid of {first_file}, row {first_row}", packed[order[position]].tobytes().hex()
             self.add(file, "duplicate", "a uid of its own", found, row=row, uid=uid, level=level)
 

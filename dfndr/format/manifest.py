@@ -12,10 +12,11 @@ from typing import Any
 from dfndr import storage
 from dfndr.errors import FormatError
 from dfndr.format.fields import DO, count, file_json, file_of, json_object, json_of, known_fields, one_of, typed
-from dfndr.format.schema import DROPPED, FAILED, FORMAT, NAME, SPLITS, EncoderRecord, Space
+from dfndr.format.funnel import Counts, Step, adds_up, check_join, reasons_of, step_of_json
+from dfndr.format.schema import FORMAT, NAME, SPLITS, EncoderRecord, Space
 from dfndr.storage import Stored
 
-__all__ = ["MANIFEST", "Manifest", "Shard", "Step", "canonical", "read_manifest", "write_manifest"]
+__all__ = ["MANIFEST", "Counts", "Manifest", "Shard", "Step", "canonical", "read_manifest", "write_manifest"]
 
 MANIFEST = "manifest.json"
 _MAX_BYTES = 1 << 30
@@ -24,27 +25,6 @@ _MAX_BYTES = 1 << 30
 def canonical(value: object) -> bytes:
     """Return the one JSON text of a value: sorted keys, no spaces, UTF-8; what digests are made over."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-
-
-@dataclass(frozen=True)
-class Step:
-    """One line of the funnel; rows_in = rows_out + dropped + failed, always."""
-
-    name: str
-    rows_in: int
-    rows_out: int
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    failed: Mapping[str, int] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, object]:
-        """Return the JSON object that stands in the manifest."""
-        return {
-            "name": self.name,
-            "rows_in": self.rows_in,
-            "rows_out": self.rows_out,
-            "dropped": dict(self.dropped),
-            "failed": dict(self.failed),
-        }
 
 
 @dataclass(frozen=True)
@@ -87,15 +67,15 @@ class Shard:
             split=one_of(fields, "split", SPLITS, where),
             rows_in=count(fields, "rows_in", where),
             rows=count(fields, "rows", where),
-            dropped=_reasons(fields, "dropped", DROPPED, where),
-            failed=_reasons(fields, "failed", FAILED, where),
+            dropped=reasons_of(fields, "dropped", where),
+            failed=reasons_of(fields, "failed", where),
             files={
                 role: file_of(value, f"{where}, file {role!r}")
                 for role, value in json_object(fields.get("files"), where).items()
             },
             notes={key: typed(notes, key, str, where) for key in notes},
         )
-        _adds_up(where, shard.rows_in, shard.rows, shard.dropped, shard.failed)
+        adds_up(where, shard.rows_in, shard.rows, shard.dropped, shard.failed)
         return shard
 
 
@@ -172,7 +152,7 @@ class Manifest:
                 Shard.from_json(value, f"{where}, shard {number}")
                 for number, value in enumerate(typed(fields, "shards", list, where))
             ),
-            funnel=tuple(_step(value, where) for value in typed(fields, "funnel", list, where)),
+            funnel=tuple(step_of_json(value, where) for value in typed(fields, "funnel", list, where)),
             provenance=json_object(fields.get("provenance"), where),
             files={role: file_of(value, where) for role, value in json_object(fields.get("files"), where).items()},
         )
@@ -202,9 +182,7 @@ class Manifest:
             twice = Counter(paths).most_common(1)[0][0]
             raise FormatError(where, expected="each file named once", found=f"{twice} twice", do=DO)
         for before, after in zip(self.funnel, self.funnel[1:], strict=False):
-            if before.rows_out != after.rows_in:
-                found = f"{before.name} gives {before.rows_out}, {after.name} takes {after.rows_in}"
-                raise FormatError(f"{where}, funnel", expected="steps that join", found=found, do=DO)
+            check_join(before, after, f"{where}, funnel")
         if self.funnel and self.funnel[-1].rows_out != rows:
             found = f"{self.funnel[-1].rows_out} rows out of the funnel"
             raise FormatError(f"{where}, funnel", expected=f"{rows} rows", found=found, do=DO)
@@ -242,28 +220,6 @@ def write_manifest(root: str, manifest: Manifest) -> Stored:
     )
 
 
-def _step(given: object, where: str) -> Step:
-    fields = known_fields(given, Step, f"{where}, funnel")
-    name = typed(fields, "name", str, where)
-    where = f"{where}, funnel step {name!r}"
-    step = Step(
-        name,
-        count(fields, "rows_in", where),
-        count(fields, "rows_out", where),
-        _reasons(fields, "dropped", DROPPED, where),
-        _reasons(fields, "failed", FAILED, where),
-    )
-    _adds_up(where, step.rows_in, step.rows_out, step.dropped, step.failed)
-    return step
-
-
-def _adds_up(where: str, rows_in: int, rows: int, dropped: Mapping[str, int], failed: Mapping[str, int]) -> None:
-    accounted = rows + sum(dropped.values()) + sum(failed.values())
-    if rows_in != accounted:
-        found = f"{rows} kept + {sum(dropped.values())} dropped + {sum(failed.values())} failed = {accounted}"
-        raise FormatError(where, expected=f"{rows_in} rows accounted for", found=found, do="Rows were lost.")
-
-
 def _encoders(fields: Mapping[str, Any], key: str, where: str) -> dict[str, EncoderRecord]:
     given = json_object(fields.get(key), f"{where}, {key}")
     return {
@@ -277,11 +233,3 @@ def _name(fields: Mapping[str, Any], where: str) -> str:
     if not NAME.fullmatch(name):
         raise FormatError(where, expected=f"a name like {NAME.pattern}", found=repr(name), do=DO)
     return name
-
-
-def _reasons(fields: Mapping[str, Any], key: str, allowed: Mapping[str, str], where: str) -> dict[str, int]:
-    given = json_object(fields.get(key), f"{where}, {key}")
-    unknown = set(given) - set(allowed)
-    if unknown:
-        raise FormatError(where, expected=f"reasons from the closed list for {key}", found=f"{sorted(unknown)}", do=DO)
-    return {reason: count(given, reason, where) for reason in given}

@@ -15,6 +15,7 @@ __all__ = [
     "FORMAT",
     "NAME",
     "NORM_TOLERANCE",
+    "REASON",
     "SPLITS",
     "EncoderRecord",
     "Modality",
@@ -28,10 +29,22 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 SPLITS = ("train", "validation")
 
+REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
+"""What a rule of a recipe may be called; the rows it drops are counted under its name."""
+
 DROPPED: Mapping[str, str] = {
+    "contaminated": "it matches a sample of an evaluation set",
     "duplicate": "another row before it has the same uid",
+    "excluded": "its uid is on a list of the recipe's",
+    "near_duplicate": "its picture hardly differs from that of a row that is kept",
     "not_selected": "its score lies below the cut",
+    "over_quota": "its group had its share",
+    "same_image": "a row that is kept has the same image file",
+    "same_text": "a row that is kept has the same text",
+    "semantic_duplicate": "its vector is very close to that of a row that is kept",
 }
+"""The reasons that every build may give; any other one is the name of a rule in the recipe."""
+
 FAILED: Mapping[str, str] = {
     "caption_failed": "the captioner gave no caption",
     "duplicate_key": "its pool shard holds this key already",

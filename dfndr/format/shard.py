@@ -48,10 +48,10 @@ def row_types(scores: Iterable[str] = ()) -> dict[str, pa.DataType]:
     """Return the types of the columns whose meaning docs/format.md fixes, and of the given scores."""
     import pyarrow as pa
 
-    texts, numbers = ("uid", "key", "text", "source", "license", "sha256"), ("width", "height")
+    texts = ("uid", "key", "text", "original_text", "source", "license", "sha256")
     return {
         **dict.fromkeys(texts, pa.string()),
-        **dict.fromkeys(numbers, pa.int32()),
+        **dict.fromkeys(("width", "height"), pa.int32()),
         **dict.fromkeys(scores, pa.float32()),
         "captions": pa.list_(pa.string()),
         "caption_models": pa.list_(pa.string()),

@@ -59,6 +59,16 @@ LIES = {
     "a shard whose counts do not add up": lambda given: given["shards"][0].update(rows_in=6),
     "a funnel whose counts do not add up": lambda given: given["funnel"][0].update(rows_in=9),
     "a funnel that ends elsewhere": lambda given: given["funnel"][0].update(rows_in=7, rows_out=7),
+    "sources that do not add up": lambda given: given["funnel"][0].update(
+        sources={"web": {"rows_in": 8, "rows_out": 7, "dropped": {}, "failed": {}}}
+    ),
+    "sources of fewer rows": lambda given: given["funnel"][0].update(
+        sources={"web": {"rows_in": 7, "rows_out": 7, "dropped": {}, "failed": {}}}
+    ),
+    "a source with a field of its own": lambda given: given["funnel"][0].update(
+        sources={"web": {"rows_in": 8, "rows_out": 8, "dropped": {}, "failed": {}, "lost": 0}}
+    ),
+    "sources that are a list": lambda given: given["funnel"][0].update(sources=[]),
     "steps that do not join": lambda given: given["funnel"].insert(
         0, {**given["funnel"][0], "rows_in": 9, "rows_out": 9}
     ),
@@ -79,7 +89,7 @@ LIES = {
         {"image/x": given["shards"][0]["files"]["rows"]}
     ),
     "a split of another name": lambda given: given["shards"][0].update(split="../x"),
-    "an unknown reason to drop": failed_for("boredom", "dropped"),
+    "a reason to drop that no rule can be called": failed_for("Not a Name", "dropped"),
     "an unknown reason to fail": failed_for("boredom", "failed"),
     "a sha256 that is none": lambda given: given["shards"][0]["files"]["rows"].update(sha256="0" * 63 + "G"),
     "a later format": lambda given: given.update(format="dfndr/2"),

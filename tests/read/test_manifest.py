@@ -8,7 +8,7 @@ import pytest
 from support.tiny import CAPTION, IMAGE, TEXT, encoder_record, manifest_of, write_dataset
 
 from dfndr.errors import FormatError
-from dfndr.format.manifest import Manifest, Shard, Step, canonical, read_manifest, write_manifest
+from dfndr.format.manifest import Counts, Manifest, Shard, Step, canonical, read_manifest, write_manifest
 from dfndr.format.schema import DROPPED, FAILED, NAME, Space
 from dfndr.format.uid import pack_uids, unpack_uids
 from dfndr.storage import Stored
@@ -37,6 +37,31 @@ def test_a_manifest_reads_back_as_it_was_written(tmp_path):
     assert len(again) == 8
     write_manifest(str(tmp_path / "again"), again)
     assert (tmp_path / "manifest.json").read_bytes() == (tmp_path / "again" / "manifest.json").read_bytes()
+
+
+WEB, BOOK = Counts(6, 4, {"few_words": 2}), Counts(4, 4)
+
+
+def test_a_funnel_by_source_reads_back_and_one_without_keeps_the_bytes_it_had(tmp_path):
+    manifest = manifest_of((), [shard(rows=8)])
+    bare, told = (
+        replace(manifest, funnel=(Step("score", 10, 10), Step("select", 10, 8, {"few_words": 2}, sources=sources)))
+        for sources in ({}, {"web": WEB, "": BOOK})
+    )
+    assert "sources" not in bare.to_json()["funnel"][1]
+    write_manifest(str(tmp_path), told)
+    assert read_manifest(str(tmp_path)) == told
+    assert read_manifest(str(tmp_path)).funnel[1].sources["web"].dropped == {"few_words": 2}
+
+
+def test_a_source_that_loses_a_row_between_two_steps_is_refused_though_the_sums_are_right():
+    first = Step("score", 10, 10, sources={"web": Counts(6, 6), "": Counts(4, 4)})
+    good = Step("select", 10, 8, {"few_words": 2}, sources={"web": WEB, "": BOOK})
+    mixed = Step("select", 10, 8, {"few_words": 2}, sources={"web": Counts(5, 3, {"few_words": 2}), "": Counts(5, 5)})
+    manifest = manifest_of((), [shard(rows=8)])
+    Manifest.from_json(replace(manifest, funnel=(first, good)).to_json(), "here")
+    with pytest.raises(FormatError, match=r"score gives 6, select takes 5 \(source 'web'\)"):
+        Manifest.from_json(replace(manifest, funnel=(first, mixed)).to_json(), "here")
 
 
 def test_a_shard_reads_back_as_it_was_written():

@@ -138,6 +138,13 @@ def test_a_uid_that_occurs_twice_before_anything_was_selected_is_only_a_warning(
     assert report.ok and only(report.findings).level == "warning"
 
 
+def test_scores_with_vectors_may_hold_a_uid_twice_and_what_was_selected_may_not(tmp_path):
+    dataset = write_dataset(tmp_path, (2,), columns={"uid": ["0" * 32] * 2})
+    for step, level in (("score", "warning"), ("build", "error")):
+        write_manifest(str(tmp_path), replace(dataset.manifest, funnel=(Step(step, 2, 2),)))
+        assert only(verify(tmp_path).findings).level == level
+
+
 @pytest.mark.parametrize("uid", [None, "", "0" * 31, "0" * 33, "A" * 32, "g" * 32, "0" * 31 + "\n"])
 def test_what_is_no_uid_is_named(tmp_path, uid):
     dataset = write_dataset(tmp_path, (3,), columns={"uid": ["0" * 32, uid, "1" * 32]})
