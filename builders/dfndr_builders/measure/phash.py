@@ -1,0 +1,51 @@
+"""A 64-bit perceptual hash of a picture: what stays nearly the same when it is scaled or compressed again.
+
+The usual pHash (Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010; www.phash.org) as
+the Python package ImageHash computes it: grey, 32 x 32 by an antialiased resize, a two-dimensional DCT-II, and of its
+8 x 8 lowest frequencies whether each lies above their median. Two things are our own: the mean (the DC term) has no
+vote in the median, and a flat picture has no hash at all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["FLAT_BELOW", "perceptual_hash"]
+
+FLAT_BELOW = 1.0
+"""In grey levels of 255: where the hashed frequencies make a smaller standard deviation than this, noise of the
+encoder alone would set the bits, and all white pictures would be each other's near-duplicates."""
+
+_SIDE, _LOWEST = 32, 8
+_DECIMALS = 3  # a frequency that is absent must be 0 on every machine, whatever its order of summation leaves
+
+
+def _cosines() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """Return the lowest rows of the orthonormal DCT-II of length 32: shape (8, 32)."""
+    frequency, place = np.arange(_LOWEST)[:, None], np.arange(_SIDE)[None, :]
+    rows = np.sqrt(2.0 / _SIDE) * np.cos(np.pi * frequency * (2 * place + 1) / (2 * _SIDE))
+    rows[0] = np.sqrt(1.0 / _SIDE)
+    return rows
+
+
+def perceptual_hash(grey: Image.Image) -> int | None:
+    """Return the hash of an 8-bit grey picture, or None for a flat one.
+
+    The highest bit is the mean's (nearly always set), then row by row of vertical frequency, as ImageHash writes it in
+    hexadecimal. Two hashes are compared by the number of bits in which they differ.
+    """
+    from PIL.Image import Resampling
+
+    tiny = np.asarray(grey.resize((_SIDE, _SIDE), Resampling.LANCZOS, reducing_gap=8.0), dtype=np.float64)
+    cosines = _cosines()
+    lowest = (cosines @ tiny @ cosines.T).ravel()
+    if np.linalg.norm(lowest[1:]) / _SIDE < FLAT_BELOW:
+        return None
+    lowest = np.round(lowest, _DECIMALS)
+    bits = lowest > np.median(lowest[1:])
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
