@@ -22,13 +22,17 @@ from dfndr.errors import MissingExtra, UsageError
 from dfndr.format.schema import Space
 from dfndr.gather import Buffers, Lookup, Stack
 from dfndr.order import BLOCK, Order, Runs, Shuffle, draw, share
+from dfndr.sampling import Sampling
 from dfndr.seeds import hash_int
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import pyarrow.compute as pc
 
     Rows: TypeAlias = npt.NDArray[np.int64]
+    Where: TypeAlias = pc.Expression | None
+    Weights: TypeAlias = str | npt.NDArray[Any] | None
 
 __all__ = ["Batch", "Framework", "Loader", "Pick"]
 
@@ -79,6 +83,13 @@ class Loader:
     Of a space with several vectors per row, `pick` takes one at random (a hash of seed, epoch and row, the same one in
     all spaces of a modality), the first, or all; a place that a row with fewer captions leaves free is never picked.
 
+    `where`, a condition over the dataset's columns, says which rows an epoch holds; a null meets none. `weights`, a
+    column of numbers or an array with one for each row of the dataset (which is not copied), says how often a row comes
+    beside the others: an epoch stays as long, and holds a row floor(e) or ceil(e) times, where e is its share of the
+    weights times the rows of the epoch (see `dfndr.sampling`; `shuffle="exact"` keeps the copies apart, and each copy
+    picks its own caption). Either may be a mapping from first epochs, {0: ..., 5: ...}, a curriculum; an epoch's length
+    then depends on the epoch, and `len(loader)` is that of the present one.
+
     Vectors come as torch tensors where torch is installed, as NumPy arrays otherwise, in the storage type (mostly
     float16: cast before computing). They are the caller's to keep and to change.
 
@@ -100,6 +111,8 @@ class Loader:
         drop_last: bool = False,
         pick: Pick = "random",
         framework: Framework = "auto",
+        where: Where | Mapping[int, Where] = None,
+        weights: Weights | Mapping[int, Weights] = None,
     ) -> None:
         import numpy as np
 
@@ -122,17 +135,19 @@ class Loader:
         self._lookup = Lookup([shard.rows for shard in dataset.shards if shard.rows])
         self._stacks: dict[str, Stack] = {}
         self._buffers = Buffers()
+        plain = where is None and weights is None
+        self._sampling = None if plain else Sampling(dataset, where=where, weights=weights)
         self._ahead: tuple[object, int, Runs] = (None, 0, Runs(np.empty(0, dtype=np.int64), 1, 0))
 
     def __len__(self) -> int:
-        """Return the steps of a whole epoch, the same on every rank."""
-        whole, rest = divmod(self._rows, self._batch_size * self._world_size)
+        """Return the steps of a whole epoch, the present one, the same on every rank."""
+        whole, rest = divmod(self._count(self._epoch), self._batch_size * self._world_size)
         return whole + (rest > 0 and not self._drop_last)
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of this epoch that are still to come, then make ready for the next epoch."""
         while part := share(
-            self._rows - self._position,
+            self._count(self._epoch) - self._position,
             batch_size=self._batch_size,
             rank=self._rank,
             world_size=self._world_size,
@@ -157,7 +172,7 @@ class Loader:
             )
         _check_count("seed", state["seed"], 0)
         _check_count("epoch", state["epoch"], 0)
-        _check_count("position", state["position"], 0, below=self._rows + 1)
+        _check_count("position", state["position"], 0, below=self._count(state["epoch"]) + 1)
         self._seed, self._epoch, self._position = state["seed"], state["epoch"], state["position"]
 
     def set_epoch(self, epoch: int) -> None:
@@ -166,20 +181,32 @@ class Loader:
         if epoch != self._epoch:
             self._epoch, self._position = epoch, 0
 
+    def _count(self, epoch: int) -> int:
+        """Return how many rows an epoch has."""
+        return self._rows if self._sampling is None else self._sampling.count(epoch)
+
     def _runs(self, start: int, stop: int) -> Runs:
-        """Return the rows at some positions; a lone rank works many steps out at once, which costs little more."""
-        order, count = Order(self._rows, self._shuffle, self._seed), stop - start
+        """Return the rows at some positions, counted among those that `where` leaves.
+
+        A lone rank works many steps out at once, which costs little more.
+        """
+        order, count = Order(self._count(self._epoch), self._shuffle, self._seed), stop - start
         if self._world_size > 1 or not count:
             return order.at(self._epoch, start, stop)
         known, first, runs = self._ahead
         if known != (order, self._epoch) or not first <= start <= stop <= first + len(runs):
-            steps = max(1, min(_AHEAD, self._rows - BLOCK - start) // count)
+            steps = max(1, min(_AHEAD, order.rows - BLOCK - start) // count)
             first, runs = start, order.at(self._epoch, start, start + steps * count)
             self._ahead = ((order, self._epoch), first, runs)
         return runs.part(start - first, stop - first)
 
     def _batch(self, runs: Runs) -> Batch:
         rows, vectors, places = runs.rows(), {}, {}
+        chosen = None if self._sampling is None else self._sampling.chosen(self._seed, self._epoch)
+        positions = rows
+        if chosen is not None:
+            rows = chosen.rows(positions)
+            runs = Runs(rows, 1, self._rows)
         shard = self._lookup.shard_of(runs.heads)
         for space in self._spaces:
             stack = self._stack(space.name)
@@ -187,9 +214,10 @@ class Loader:
             shape = (len(rows), space.dim) if self._pick != "all" else (len(rows), space.per_row, space.dim)
             out = self._buffers.take(len(rows) * (stack.place_bytes if one else stack.row_bytes))
             if one:
+                keys = rows if chosen is None else rows + self._rows * chosen.times(positions, rows)
                 words = stack.words_of(rows, self._lookup.shard_of(rows))
                 places[space.name] = self._places(
-                    space, rows, stack.used(words) if space.modality == "caption" else None
+                    space, keys, stack.used(words) if space.modality == "caption" else None
                 )
                 stack.copy_places(words, places[space.name], out.reshape(len(rows), stack.place_bytes))
             else:
@@ -197,17 +225,20 @@ class Loader:
             vectors[space.name] = self._framed(out.view(stack.dtype).reshape(shape))
         return Batch(rows, vectors, places, self._columns)
 
-    def _places(self, space: Space, rows: Rows, used: npt.NDArray[np.bool_] | None) -> Rows:
-        """Return which of its vectors each row gives, int64; `used` says which there are, shape (rows, per_row)."""
+    def _places(self, space: Space, keys: Rows, used: npt.NDArray[np.bool_] | None) -> Rows:
+        """Return which of its vectors each row gives, int64; `used` says which there are, shape (rows, per_row).
+
+        A row's key is its number; where it comes again in an epoch, another one.
+        """
         import numpy as np
 
         if used is None:
-            used = np.ones((len(rows), space.per_row), dtype=bool)
-        drawn = np.zeros(len(rows), dtype=np.int64)
+            used = np.ones((len(keys), space.per_row), dtype=bool)
+        drawn = np.zeros(len(keys), dtype=np.int64)
         if self._pick == "random":
             counts = np.maximum(used.sum(axis=1), 1)
             key = hash_int(self._seed, "pick", self._epoch, space.modality)
-            drawn = draw(rows.astype(np.uint64), key, counts).astype(np.int64)
+            drawn = draw(keys.astype(np.uint64), key, counts).astype(np.int64)
         places: Rows = np.argmax(used.cumsum(axis=1) > drawn[:, None], axis=1)
         return places
 
