@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,10 +26,10 @@ _SIDE, _LOWEST = 32, 8
 _DECIMALS = 3  # a frequency that is absent must be 0 on every machine, whatever its order of summation leaves
 
 
-def _cosines() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def _cosines() -> npt.NDArray[np.float64]:
     """Return the lowest rows of the orthonormal DCT-II of length 32: shape (8, 32)."""
     frequency, place = np.arange(_LOWEST)[:, None], np.arange(_SIDE)[None, :]
-    rows = np.sqrt(2.0 / _SIDE) * np.cos(np.pi * frequency * (2 * place + 1) / (2 * _SIDE))
+    rows: npt.NDArray[np.float64] = np.sqrt(2.0 / _SIDE) * np.cos(np.pi * frequency * (2 * place + 1) / (2 * _SIDE))
     rows[0] = np.sqrt(1.0 / _SIDE)
     return rows
 
