@@ -77,34 +77,27 @@ def _measure(data: bytes) -> dict[str, object]:
     """Return the columns of one picture by name; raises BadImage."""
     width, height, kind = inspect(data)
     image = decode(data)
-    grey, small = image.convert("L"), _shrunk(image)
+    grey = image.convert("L")
     histogram = np.array(grey.histogram(), dtype=np.int64)
     return {
         "image_bytes": len(data),
         "image_format": "jpeg" if kind == "MPO" else kind.lower(),  # a JPEG with further pictures behind the first
         "aspect": max(width, height) / min(width, height),
-        "grayscale": _is_grey(small),
+        "grayscale": _is_grey(image),
         **{name: _percentile(histogram, percent) for name, percent in _PERCENTILES.items()},
         "entropy": _entropy(histogram),
-        "sharpness": _sharpness(small.convert("L")),
+        "sharpness": _sharpness(grey),
         "phash": perceptual_hash(grey),
     }
 
 
-def _shrunk(image: Image.Image) -> Image.Image:
-    """Return the picture with its longest side at most 256 pixels, each the mean of those it covers."""
-    from PIL.Image import Resampling
-
-    scale = max(image.size) / _LONGEST
-    if scale <= 1:
-        return image
-    width, height = (max(1, round(side / scale)) for side in image.size)
-    return image.resize((width, height), Resampling.BOX, reducing_gap=2.0)
-
-
 def _is_grey(image: Image.Image) -> bool:
-    """Say whether red, green and blue lie within 8 of 255 levels of each other in every pixel."""
-    red, green, blue = (np.asarray(band, dtype=np.int16) for band in image.split())
+    """Say whether red, green and blue lie within 8 of 255 levels of each other, in means of whole blocks of pixels.
+
+    A block is as small as brings the longest side down to 256 or less: a single pixel in a small picture.
+    """
+    blocks = image.reduce(-(-max(image.size) // _LONGEST))
+    red, green, blue = (np.asarray(band, dtype=np.int16) for band in blocks.split())
     spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     return bool(spread.max() <= _GREY_WITHIN)
 
@@ -124,8 +117,21 @@ def _entropy(histogram: npt.NDArray[np.int64]) -> float:
 def _sharpness(grey: Image.Image) -> float:
     """Return the standard deviation of the Laplacian (a pixel against its four neighbours) of luminance in [0, 1].
 
-    The root of the "variance of the Laplacian" (Pech-Pacheco et al., ICPR 2000); beyond the border the edge goes on.
+    The root of the "variance of the Laplacian" (Pech-Pacheco et al., ICPR 2000), with the longest side brought down to
+    256 where it is more. Beyond the border the edge goes on, so the Laplacian's mean is zero.
     """
-    padded = np.pad(np.asarray(grey, dtype=np.int32), 1, mode="edge")
-    around = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
-    return float((around - 4 * padded[1:-1, 1:-1]).std()) / 255
+    levels = np.pad(np.asarray(_shrunk(grey), dtype=np.int16), 1, mode="edge")
+    around = levels[:-2, 1:-1] + levels[2:, 1:-1] + levels[1:-1, :-2] + levels[1:-1, 2:]
+    laplacian = (around - 4 * levels[1:-1, 1:-1]).astype(np.int32)
+    return float(np.sqrt(np.square(laplacian).mean(dtype=np.float64))) / 255
+
+
+def _shrunk(grey: Image.Image) -> Image.Image:
+    """Return the picture with its longest side at most 256 pixels, each the mean of those it covers."""
+    from PIL.Image import Resampling
+
+    scale = max(grey.size) / _LONGEST
+    if scale <= 1:
+        return grey
+    width, height = (max(1, round(side / scale)) for side in grey.size)
+    return grey.resize((width, height), Resampling.BOX, reducing_gap=2.0)

@@ -8,6 +8,7 @@ vote in the median, and a flat picture has no hash at all.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,10 +23,11 @@ FLAT_BELOW = 1.0
 """In grey levels of 255: where the hashed frequencies make a smaller standard deviation than this, noise of the
 encoder alone would set the bits, and all white pictures would be each other's near-duplicates."""
 
-_SIDE, _LOWEST = 32, 8
+_SIDE, _LOWEST, _MIDDLE = 32, 8, 31
 _DECIMALS = 3  # a frequency that is absent must be 0 on every machine, whatever its order of summation leaves
 
 
+@cache
 def _cosines() -> npt.NDArray[np.float64]:
     """Return the lowest rows of the orthonormal DCT-II of length 32: shape (8, 32)."""
     frequency, place = np.arange(_LOWEST)[:, None], np.arange(_SIDE)[None, :]
@@ -48,5 +50,5 @@ def perceptual_hash(grey: Image.Image) -> int | None:
     if np.linalg.norm(lowest[1:]) / _SIDE < FLAT_BELOW:
         return None
     lowest = np.round(lowest, _DECIMALS)
-    bits = lowest > np.median(lowest[1:])
+    bits = lowest > np.sort(lowest[1:])[_MIDDLE]
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
