@@ -154,6 +154,46 @@ def train_head(
     typer.echo(json.dumps(result.to_json(), indent=1) if as_json else str(result))
 
 
+@app.command("train-scorer")
+def train_scorer(
+    dataset: DatasetPath,
+    out: Annotated[Path, typer.Option(help="Where the scorer goes.")],
+    space: Annotated[
+        str | None, typer.Option(help="The space to learn from; the first image space by default.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="A column of booleans: which rows are positive.")] = None,
+    positives: Annotated[
+        Path | None, typer.Option(help="A file with the uids of the positive rows, one on each line.")
+    ] = None,
+    l2: Annotated[float, typer.Option(min=0, help="How strongly large weights are held back.")] = 1e-3,
+    balanced: Annotated[bool, typer.Option("--balanced", help="Let both classes weigh the same.")] = False,
+    held_out: Annotated[
+        float | None, typer.Option(help="Measure on this share of the rows, not on the validation split.")
+    ] = None,
+    seed: int = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Train a linear yes or no on cached vectors, to score rows by; writes weights and metrics."""
+    from dfndr.console import console_progress
+    from dfndr.dataset import open_dataset
+    from dfndr.heads.scorer_train import read_positives
+    from dfndr.heads.scorer_train import train_scorer as train
+
+    result = train(
+        open_dataset(dataset),
+        out,
+        space=space,
+        labels=label,
+        positives=None if positives is None else read_positives(str(positives)),
+        l2=l2,
+        balanced=balanced,
+        held_out=held_out,
+        seed=seed,
+        progress=console_progress(),
+    )
+    typer.echo(json.dumps(result.to_json(), indent=1) if as_json else str(result))
+
+
 @app.command("eval")
 def evaluate(
     dataset: DatasetPath,
