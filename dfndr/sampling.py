@@ -124,24 +124,30 @@ def _scanned(dataset: Dataset, stage: Stage) -> tuple[Index | None, Weights | No
     import numpy as np
     import pyarrow.compute as pc
 
-    named = isinstance(stage.weights, str)
-    columns = {"met": stage.where, "weight": pc.field(stage.weights) if named else None}
-    columns = {name: expression for name, expression in columns.items() if expression is not None}
-    rows: list[Index] = []
-    weights: list[Weights] = []
+    columns = {} if stage.where is None else {"met": stage.where}
+    kind, done = np.dtype(np.float64), 0
+    if isinstance(stage.weights, str):
+        columns["weight"] = pc.field(stage.weights)
+        kind = np.dtype(dataset.schema().field(stage.weights).type.to_pandas_dtype())
+    # Room for all is taken at once, which costs nothing before it is filled, and what is left over is given back.
+    rows: Index = np.empty(len(dataset), dtype=_kind(len(dataset)))
+    weights: Weights = np.empty(len(dataset), dtype=kind)
     for start, table in _tables(dataset, columns):
         if "met" in columns:
             met = table["met"].fill_null(False)
-            rows.append((np.flatnonzero(met) + start).astype(_kind(len(dataset))))
             table = table.filter(met)
-        if named:
+            rows[done : done + len(table)] = np.flatnonzero(met) + start
+        if "weight" in columns:
             if table["weight"].null_count:
-                place = int(np.argmax(table["weight"].is_null()))
-                row, do = rows[-1][place] if rows else start + place, "Leave such rows out with `where`."
+                place = done + int(np.argmax(table["weight"].is_null()))
+                row, do = rows[place] if "met" in columns else place, "Leave such rows out with `where`."
                 where = stage.named(f"weights {stage.weights!r}")
                 raise UsageError(f"{where}, row {row}", expected="a number", found="null", do=do)
-            weights.append(table["weight"].to_numpy())
-    return np.concatenate(rows) if rows else None, np.concatenate(weights) if weights else None
+            weights[done : done + len(table)] = table["weight"].to_numpy()
+        done += len(table)
+    rows.resize(done, refcheck=False)
+    weights.resize(done, refcheck=False)
+    return rows if "met" in columns else None, weights if "weight" in columns else None
 
 
 def _tables(dataset: Dataset, columns: Mapping[str, pc.Expression]) -> Iterator[tuple[int, pa.Table]]:
