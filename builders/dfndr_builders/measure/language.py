@@ -37,7 +37,7 @@ class MeasureLanguage:
         return pa.schema([*given, *added])
 
     def open(self) -> Step:
-        """Load the models."""
+        """Prepare the models; lingua loads each when a text first needs it, once per worker."""
         detect = detector(self.languages)
 
         def step(table: pa.Table) -> pa.Table:

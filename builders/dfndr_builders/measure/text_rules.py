@@ -20,7 +20,7 @@ def _rule(
 _WHAT_IT_IS = (
     _rule(
         *("file_name", "is_file_name", "is", True),
-        source="DataComp's examples of unfiltered alt text (arXiv 2304.14108); patterns of cameras and programs",
+        source="own: what cameras, phones and programs call their files",
         drops="DSC04818.jpg",
         keeps="A dog running on the beach.jpg",
     ),
@@ -86,7 +86,7 @@ _CHARACTERS = (
     ),
     _rule(
         *("digits", "digit_share", "above", 0.4),
-        source="DCLM's numeric lines (arXiv 2406.11794), by characters; 0.07 is the most on Flickr8k",
+        source="DCLM's numeric lines (arXiv 2406.11794), by characters; 0.11 is the most on Flickr8k",
         drops="SKU 4711-0815 EAN 4006381333931",
         keeps="Flight 370 over runway 27 in 1998",
     ),
