@@ -49,8 +49,8 @@ HOSTILE = [
     "long " * 2_000,
 ]
 
-TAGS = """html head meta title style body main header nav section article div span p a b i em small code pre bdi h1 h2 h3
-dl dt dd ul li table thead tbody tr th td img svg path figure figcaption details summary"""
+TAGS = """html head meta title style body main header nav section article div span p a b i em small code pre bdi h1 h2
+h3 dl dt dd ul li table thead tbody tr th td img svg path figure figcaption details summary"""
 ATTRIBUTES = """charset http-equiv content name lang class style title dir id href aria-label aria-hidden role d viewbox
 preserveaspectratio src alt loading decoding scope"""
 
