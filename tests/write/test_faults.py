@@ -25,7 +25,7 @@ import pytest
 import torch
 from dfndr_builders.build import build
 from dfndr_builders.pools.patterns import expand
-from dfndr_builders.select import _database, _interruptible
+from dfndr_builders.select.database import interruptible, open_database
 from PIL import Image
 from support.models import TINY_CONFIG, tiny_config
 from support.pairs import jpeg
@@ -235,9 +235,9 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_then_does(
 def test_ctrl_c_in_the_middle_of_sorting_stops_it() -> None:
     query = "CREATE TABLE sorted AS SELECT md5(range::VARCHAR) AS hash FROM range(4000000000) ORDER BY hash"
     pressed = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt), _database() as database:
+    with pytest.raises(KeyboardInterrupt), open_database() as (database, _):
         pressed.start()
-        _interruptible(database, lambda opened: opened.execute(query))
+        interruptible(database, lambda opened: opened.execute(query))
 
 
 @pytest.fixture

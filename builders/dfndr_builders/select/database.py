@@ -1,0 +1,72 @@
+"""DuckDB within a fixed amount of memory, in a temporary folder, and Ctrl-C in the middle of a query."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dfndr.errors import MissingExtra, StorageError
+
+__all__ = ["interruptible", "literal", "number", "open_database", "quoted", "rows_of"]
+
+T = TypeVar("T")
+_MEMORY = "1GB"
+
+
+@contextmanager
+def open_database(threads: int = 2) -> Iterator[tuple[Any, Path]]:
+    """Open a database, and the temporary folder it is in; raises StorageError where there is no room to sort in."""
+    try:
+        import duckdb
+    except ImportError as error:
+        raise MissingExtra.of("duckdb", "build") from error
+    try:
+        with tempfile.TemporaryDirectory() as folder, duckdb.connect(str(Path(folder) / "select.duckdb")) as database:
+            database.execute(
+                f"SET memory_limit = '{_MEMORY}'; SET temp_directory = {literal(folder)}; SET threads = {threads}"
+            )
+            yield database, Path(folder)
+    except (duckdb.Error, OSError) as error:
+        found, do = str(error).splitlines()[0], "Make room in the temporary folder (TMPDIR), and run again."
+        raise StorageError("select", expected="room to sort the scores", found=found, do=do) from error
+
+
+def interruptible(database: Any, work: Callable[[Any], T]) -> T:  # noqa: ANN401  duckdb is imported late
+    """Do the work in a thread of its own: DuckDB may not hear of Ctrl-C before the end of a query."""
+    with ThreadPoolExecutor(max_workers=1) as sorter:
+        done = sorter.submit(work, database)
+        try:
+            return done.result()
+        except KeyboardInterrupt:
+            while not done.done():
+                database.interrupt()
+                wait([done], timeout=0.1)
+            raise
+
+
+def rows_of(database: Any, query: str) -> list[tuple[Any, ...]]:  # noqa: ANN401
+    """Return all rows of a query."""
+    return list(database.execute(query).fetchall())
+
+
+def number(database: Any, query: str) -> int:  # noqa: ANN401
+    """Return the one number that a query gives."""
+    return int(rows_of(database, query)[0][0])
+
+
+def quoted(name: str) -> str:
+    """Return a name as SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: str | float | bool | None) -> str:
+    """Return a value as SQL; numbers are doubles."""
+    if value is None or isinstance(value, bool):
+        return "NULL" if value is None else str(value).upper()
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return f"CAST('{float(value)!r}' AS DOUBLE)"
