@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +15,8 @@ from dfndr_builders.duplicates.exact import SameImage, SameText, normalised
 from dfndr_builders.duplicates.groups import Groups
 from dfndr_builders.duplicates.hamming import bits_apart, pairs_within
 from dfndr_builders.duplicates.near import NearDuplicates
+from dfndr_builders.measure.image import MeasureImage
+from dfndr_builders.pools.webdataset import WebDatasetPool
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.duplicates import column_of, partition, scores_of
@@ -220,3 +224,23 @@ def test_one_key_for_each_evaluation_image_is_required(tmp_path):
     scores = scores_of(tmp_path, {"phash": pa.array([1, 2], pa.uint64())})
     with pytest.raises(UsageError, match=r"shape \(1,\) for 1 keys, found shape \(2,\)"):
         list(NearContaminated(("only",), np.zeros(2, np.uint64)).tables(scores))
+
+
+POOLS = Path(os.environ.get("POOLS") or Path(__file__).parents[3] / "shared" / "pools")
+
+
+@pytest.mark.skipif(not POOLS.is_dir(), reason=f"no real pools in {POOLS}")
+def test_photos_are_near_their_squashed_copies_and_no_other(tmp_path):
+    def first(pattern, column):
+        pool = WebDatasetPool((str(POOLS / pattern),), keep=() if column == "key" else (column,))
+        rows = MeasureImage().open()(next(pool.read(pool.shards()[0])))
+        return [name.removeprefix("flickr8k:") for name in rows[column].to_pylist()], rows["phash"].to_pylist()
+
+    native, native_hashes = first("flickr8k_native1k/*.tar", "same_photo_as")
+    squashed, squashed_hashes = first("flickr8k/flickr8k-train-000000.tar", "key")
+    names = native + squashed
+    twins = [{place, len(native) + squashed.index(name)} for place, name in enumerate(native) if name in squashed]
+    assert len(set(names)) == len(names) - len(twins)
+    assert len(twins) > 150
+    scores = scores_of(tmp_path, {"phash": pa.array(native_hashes + squashed_hashes, pa.uint64())}, shards=2)
+    assert partition(column_of(NearDuplicates(), scores)) == twins

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from math import ceil, sqrt
 from pathlib import Path
 
@@ -111,7 +113,7 @@ class SemanticDuplicates:
 
     def _in_clusters(self, groups: Groups, rows: Rows, spilled: Spilled, guests: _Guests, progress: Progress) -> None:
         """Compare, cluster by cluster, its own vectors with each other and with its guests; `rows` is by place."""
-        with progress.task("compare", len(rows)) as task:
+        with _one_thread(), progress.task("compare", len(rows)) as task:
             for cluster in range(guests.clusters):
                 own, visiting = spilled.span(cluster), guests.of(cluster)
                 for start in range(own.start, own.stop, _LEFT):
@@ -157,6 +159,22 @@ class _Guests:
     def of(self, cluster: int) -> Rows:
         """Return their places, ascending."""
         return np.asarray(self._places[self._starts[cluster] : self._stops[cluster]], dtype=np.int64)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let products use one thread, where threadpoolctl is there to say so.
+
+    Those of single clusters are small: where other programs run too, two threads that wait for each other took eight
+    times as long as one.
+    """
+    try:
+        threads = import_module("threadpoolctl")  # which comes with scikit-learn
+    except ImportError:
+        yield
+    else:
+        with threads.threadpool_limits(limits=1, user_api="blas"):
+            yield
 
 
 def _usual(rows: int, probes: int) -> int:
