@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from dfndr_builders.pools.glyphs import GlyphsPool
-from dfndr_builders.report.charts import falls
+from dfndr_builders.report.charts import falls, histogram
 from dfndr_builders.report.histograms import column_values, histograms
 from dfndr_builders.report.inputs import Timing, open_inputs
 from dfndr_builders.report.samples import choose, collect
@@ -244,6 +244,7 @@ def test_there_is_a_page_in_every_odd_case(tmp_path: Path, case: str):
         "nothing kept": "No row was kept.",
         "no phases": "Not here: ",
         "no thumbnails": "no picture",
+        "one row": "100 %",
     }
     assert says.get(case, "Funnel") in words
     assert ("caption score" in words) == (case not in ("nothing kept", "no captions"))
@@ -318,7 +319,7 @@ def test_every_finite_value_is_in_one_bar_and_no_bar_holds_both_sides_of_the_mar
 ):
     everything = column_values(pa.chunked_array([pa.array(values, pa.float32())]))
     some = everything[:kept]
-    marks = {} if mark is None else {"score": mark}
+    marks = {} if mark is None else {"score": [mark]}
     found = histograms(lambda: [{"score": everything}], lambda: [{"score": some}], ["score"], marks=marks)
     if not len(everything):
         assert found == []
@@ -327,7 +328,7 @@ def test_every_finite_value_is_in_one_bar_and_no_bar_holds_both_sides_of_the_mar
     assert one.before is not None
     assert (one.before.sum(), one.after.sum()) == (len(everything), len(some))
     assert np.all(np.diff(one.edges) > 0)
-    if mark is not None:
+    if one.marks:
         (place,) = np.flatnonzero(one.edges == mark)
         assert one.before[place:].sum() == (everything >= mark).sum()
 
@@ -336,11 +337,12 @@ def test_a_histogram_counts_what_numpy_counts_over_all_tables():
     drawn = rng_for(3, "scores").normal(0.2, 0.1, 5_000)
     kept = drawn[drawn >= 0.31]
     tables = [{"dfn": part} for part in np.array_split(drawn, 7)]
-    (found,) = histograms(lambda: tables, lambda: [{"dfn": kept}], ["dfn"], marks={"dfn": 0.31})
+    (found,) = histograms(lambda: tables, lambda: [{"dfn": kept}], ["dfn"], marks={"dfn": [0.31]})
     cut = int(np.flatnonzero(found.edges == 0.31)[0])
     assert found.after[:cut].sum() == 0
     assert found.before is not None
     assert found.before[cut:].tolist() == found.after[cut:].tolist()
+    assert len(found.edges) > 60
     inside = np.histogram(drawn, found.edges)[0]
     assert found.before[1:-1].tolist() == inside[1:-1].tolist()
 
@@ -352,6 +354,23 @@ def test_a_far_outlier_is_counted_at_the_end_and_does_not_flatten_the_rest():
     assert found.edges[-1] < 100
     assert found.after.sum() == len(values)
     assert (found.lowest, found.highest) == (values.min(), 1e6)
+
+
+def test_a_limit_far_from_every_value_does_not_stretch_the_axis():
+    values = np.arange(50.0)
+    (found,) = histograms(None, lambda: [{"words": values}], ["words"], marks={"words": [1_000.0, 3.0]})
+    assert (found.marks, found.edges[0], found.edges[-1]) == ((3.0,), -1.0, 51.0)
+
+
+def test_kept_rows_that_are_too_few_to_see_are_drawn_higher_and_the_page_says_so(tmp_path: Path):
+    everything, few = np.repeat(np.arange(10.0), 1_000), np.arange(10.0)
+    (found,) = histograms(lambda: [{"dfn": everything}], lambda: [{"dfn": few}], ["dfn"])
+    assert "kept 10, drawn 1,000 times as high" in histogram(found, title="dfn", limit="")
+
+
+def test_a_value_that_every_row_has_is_said_and_not_drawn(tmp_path: Path):
+    _built(tmp_path / "built")
+    assert "5 in every row" in " ".join(_page(tmp_path / "built", tmp_path).words)  # words per text
 
 
 def test_rows_are_counted_by_value_before_and_after(tmp_path: Path):

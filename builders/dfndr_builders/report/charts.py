@@ -59,7 +59,9 @@ def waterfall(funnel: Sequence[Step], told: dict[str, str]) -> Html:
             element(
                 "tr",
                 element("td", label),
-                element("td", element("i", style=_span(start / whole, length / whole)), class_="track"),
+                element(
+                    "td", element("i", style=_span(start / whole, length / whole)) if length else None, class_="track"
+                ),
                 element("td", count, class_="n"),
                 element("td", share(length, whole), class_="n soft"),
                 class_=kind,
@@ -87,8 +89,11 @@ def _span(start: float, length: float) -> str:
 
 
 def histogram(found: Histogram, *, title: Html | str, limit: str) -> Html:
-    """Return a histogram: all rows in grey, the kept ones in colour; `limit` says what the line at `mark` is."""
+    """Return a histogram: all rows in grey, the kept ones in colour; `limit` says what the lines at its marks are."""
     before = found.before if found.before is not None and found.before.sum() else None
+    if found.lowest == found.highest:
+        told = element("p", f"{value(found.lowest)} in every row", class_="empty")
+        return element("figure", element("div", element("b", title), class_="head"), told, class_="histogram")
     highest = int(max(found.after.max(initial=0), before.max(initial=0) if before is not None else 0)) or 1
     peak = int(found.after.max(initial=0))
     times = _magnified(peak, highest) if before is not None else 1
@@ -97,11 +102,11 @@ def histogram(found: Histogram, *, title: Html | str, limit: str) -> Html:
     size = len(found.after)
     svg = element("svg", *bars, viewBox=f"0 0 {size} 100", preserveAspectRatio="none", aria_hidden="true")
     parts: list[Html] = [svg, _scale(highest), *_tooltips(found, before)]
-    if found.mark is not None:
-        place = 100 * _place(found, found.mark)
-        side = "mark right" if place > 60 else "mark"
-        parts.append(element("span", element("span", f"{limit} {value(float(found.mark))}"), class_=side,
-                             style=f"left:{place:.2f}%"))  # fmt: skip
+    for mark in found.marks:
+        place = 100 * _place(found, mark)
+        told, side = element("span", f"{limit} {value(float(mark))}"), "mark right" if place > 60 else "mark"
+        if 0 <= place <= 100:
+            parts.append(element("span", told, class_=side, style=f"left:{place:.2f}%"))
     ticks = [
         element("span", _short(tick), style=f"left:{100 * _place(found, tick):.2f}%", class_="tick")
         for tick in _ticks(found)
@@ -179,5 +184,7 @@ def _ticks(found: Histogram) -> list[float]:
     rough = (high - low) / _TICKS
     power = 10.0 ** floor(log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+    if np.all(found.edges == np.floor(found.edges)):
+        step = max(step, 1.0)
     first = int(np.ceil(low / step - 1e-9))
     return [round(tick * step, 10) for tick in range(first, int(np.floor(high / step + 1e-9)) + 1)]

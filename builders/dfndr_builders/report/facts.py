@@ -54,18 +54,18 @@ def gather(given: Inputs) -> Facts:
     """
     dataset, scores = given.dataset, given.scores
     names = given.score_names()
-    limits = {
-        str(rule["column"]): float(value)
-        for rule in given.rules.values()
-        if "column" in rule and rule.get("comparison") in ("below", "above")
-        and isinstance(value := rule.get("value"), float | int)
-    }  # fmt: skip
+    limits: dict[str, list[float]] = {}
+    for rule in given.rules.values():
+        column, limit = rule.get("column"), rule.get("value")
+        if rule.get("comparison") in ("below", "above") and isinstance(column, str) and isinstance(limit, float | int):
+            limits.setdefault(column, []).append(float(limit))
     measured = [name for name in dict.fromkeys(limits) if name not in names]
-    cuts = {given.by: given.cut} if given.by is not None and given.cut is not None else {}
+    if given.by is not None and given.cut is not None:
+        limits[given.by] = [given.cut]
     before, after = (_values(source, [*names, *measured]) for source in (scores, dataset))
     drawn = {
         found.column: found
-        for found in histograms(before if scores else None, after, [*names, *measured], marks={**limits, **cuts})
+        for found in histograms(before if scores else None, after, [*names, *measured], marks=limits)
     }
     lengths = ["words per text", "longer side in pixels", "words per caption", "caption score"]
     groups = {name: by_value(scores, dataset, name) for name in _GROUPED}

@@ -64,10 +64,10 @@ def by_value(scores: Dataset | None, dataset: Dataset, column: str) -> list[Grou
 
 
 def _counted(dataset: Dataset | None, column: str) -> Counter[str | None] | None:
-    if dataset is None or column not in columns_of(dataset):
+    if dataset is None or (len(dataset) and column not in columns_of(dataset)):
         return None
     counts: Counter[str | None] = Counter()
-    for table in dataset.tables([column]):
+    for table in dataset.tables([column]) if len(dataset) else ():
         for entry in table[column].value_counts().to_pylist():
             found = entry["values"]
             name = found if found is None or isinstance(found, str) else ("yes" if found else "no")
