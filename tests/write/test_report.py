@@ -25,6 +25,8 @@ from dfndr_builders.report.samples import choose, collect
 from dfndr_builders.report.tallies import by_source, by_value, extremes, rows_at
 from dfndr_builders.report.words import condition, share, value
 from dfndr_builders.report.write import report
+from dfndr_builders.rules import DropRule
+from dfndr_builders.select import Rule, select
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -493,6 +495,24 @@ def test_rows_to_show_are_from_few_shards_and_every_reason_has_some(tmp_path: Pa
     chosen = choose(str(tmp_path), shards=10)
     assert len(set(chosen["shard"].to_pylist())) <= 10
     assert set(chosen["reason"].to_pylist()) == {"not_selected", "rule_0", "rule_1", "rule_2", "rule_3"}
+
+
+def test_what_a_selection_leaves_is_what_the_page_shows(tmp_path: Path):
+    table = _rows(100)
+    table["same"] = pa.array([7 if row in (90, 95) else None for row in range(100)], pa.int64())
+    scores = write_dataset(tmp_path / "scores", [60, 40], (), columns=table)
+    rule = DropRule("narrow_image", "width", "below", 110)
+    told = Rule("dfn", count=30, drop=(rule,), groups=(("same_image", "same"),))
+    selection = select(scores, told, str(tmp_path / "select"))
+    chosen = choose(str(tmp_path / "select")).to_pylist()
+    by_reason: dict[str | None, list[int]] = {}
+    for row in chosen:
+        by_reason.setdefault(row["reason"], []).append(60 * row["shard"] + row["row"])
+    assert by_reason.keys() - {None} == {reason for reason, count in selection.step.dropped.items() if count}
+    assert by_reason["same_image"] == [90]
+    assert by_reason[None] == [95]
+    assert set(by_reason["narrow_image"]) <= set(range(10))
+    assert by_reason["not_selected"] == [*range(10, 18), *range(53, 69)]
 
 
 def test_a_removed_duplicate_brings_the_row_that_it_gave_way_to(tmp_path: Path):
