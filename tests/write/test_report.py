@@ -260,6 +260,40 @@ def test_a_dataset_without_a_funnel_or_provenance_has_a_page(tmp_path: Path):
     assert "There is no score to draw" in words
 
 
+ODD: list[dict[str, Any]] = [
+    {"by": "text", "top_fraction": 10**400},
+    {"by": "uid", "threshold": "high", "also": [{"by": 3}, 4], "quota": [1]},
+    {"by": None, "drop": [{"reason": "x", "column": "width", "comparison": "below", "value": 10**400}]},
+    {"drop": [{"reason": "x", "column": ["width"], "comparison": "above", "value": 3}, 3, None, {"reason": 4}]},
+]
+
+
+@pytest.mark.parametrize("rule", ODD)
+def test_a_manifest_may_remember_anything_and_has_a_page(tmp_path: Path, rule: dict[str, Any]):
+    made = _built(tmp_path / "built", kept=30)
+    chosen = {"rule": rule, "cut": 10**400, "samples": "many", "phase": "phases/select-4567"}
+    told = {**made.manifest.provenance, "selection": chosen, "made_with": 3}
+    write_manifest(made.root, replace(made.manifest, provenance=told))
+    assert "rows of the pool are kept" in " ".join(_page(made.root, tmp_path).words)
+
+
+def test_some_rows_that_failed_are_shown_with_the_reason_in_words(tmp_path: Path):
+    made = _built(tmp_path / "built")
+    scores = open_dataset(tmp_path / "built/phases/score-0123")
+    names = ("uid", "key", "reason", "detail")
+    rows = [(f"{row:032x}", f"<key {row}>", "image_unreadable", f"cut at {row}") for row in range(5)]
+    problems = pa.table({name: [row[place] for row in rows] for place, name in enumerate(names)})
+    stored = write_rows(scores.root, "problems/train-00000-{hash8}.parquet", problems)
+    first = scores.manifest.shards[0]
+    failed = replace(
+        first, rows_in=first.rows + 5, failed={"image_unreadable": 5}, files={**first.files, "problems": stored}
+    )
+    write_manifest(scores.root, replace(scores.manifest, shards=(failed, *scores.manifest.shards[1:])))
+    words = _page(made.root, tmp_path).words
+    assert [word for word in words if word.startswith("<key")] == ["<key 0>", "<key 1>", "<key 2>"]
+    assert "cut at 2" in words
+
+
 def test_a_remote_dataset_has_the_same_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DFNDR_CACHE", str(tmp_path / "cache"))
     _built(tmp_path / "built")

@@ -12,7 +12,7 @@ from dfndr.dataset import Dataset
 from dfndr.errors import DfndrError
 from dfndr.format.shard import parquet_errors
 from dfndr_builders.report.histograms import Histogram, Numbers, Values, column_values, histograms
-from dfndr_builders.report.inputs import Inputs
+from dfndr_builders.report.inputs import Inputs, finite
 from dfndr_builders.report.strips import Pairs, Strip, dropped_strips, kept_strips, pairs
 from dfndr_builders.report.tallies import Group, by_source, by_value, columns_of, text_lengths
 
@@ -56,9 +56,9 @@ def gather(given: Inputs) -> Facts:
     names = given.score_names()
     limits: dict[str, list[float]] = {}
     for rule in given.rules.values():
-        column, limit = rule.get("column"), rule.get("value")
-        if rule.get("comparison") in ("below", "above") and isinstance(column, str) and isinstance(limit, float | int):
-            limits.setdefault(column, []).append(float(limit))
+        column, limit = rule.get("column"), finite(rule.get("value"))
+        if rule.get("comparison") in ("below", "above") and isinstance(column, str) and limit is not None:
+            limits.setdefault(column, []).append(limit)
     measured = [name for name in dict.fromkeys(limits) if name not in names]
     if given.by is not None and given.cut is not None:
         limits[given.by] = [given.cut]

@@ -20,11 +20,12 @@ from dfndr.errors import DfndrError
 from dfndr.format.shard import parquet_errors
 from dfndr_builders.report.samples import AUDIT, SAMPLES
 
-__all__ = ["AUDIT_ROLE", "Inputs", "Timing", "open_inputs"]
+__all__ = ["AUDIT_ROLE", "Inputs", "Timing", "finite", "open_inputs"]
 
 AUDIT_ROLE = "audit/duplicates"
 _FOLDER = re.compile(r"phases/[A-Za-z0-9_][A-Za-z0-9._-]{0,200}")
 _MAX_BYTES = 32_000_000
+_LARGEST = 1e15
 _TIMINGS = "phases/timings.jsonl"
 
 
@@ -79,7 +80,6 @@ def open_inputs(path: str) -> Inputs:
     folder = _folder(dataset.root, selection.get("phase"))
     told = _json(storage.join(folder, "selection.json")) if folder else {}
     rule = {**_mapping(told.get("rule")), **_mapping(selection.get("rule"))}
-    cut = selection.get("cut")
     samples = _samples(folder)
     if samples is None:
         missing.append("pictures of dropped rows: a build keeps some in phases/, beside the selection")
@@ -88,12 +88,19 @@ def open_inputs(path: str) -> Inputs:
         scores=scores,
         rule=rule,
         rules=_rules(told.get("rule"), selection.get("rule"), selection),
-        cut=float(cut) if isinstance(cut, float | int) else None,
+        cut=finite(selection.get("cut")),
         samples=samples,
         audit=_audit(dataset, folder),
         timings=_timings(dataset.root),
         missing=tuple(missing),
     )
+
+
+def finite(given: object) -> float | None:
+    """Return a number that can be drawn, or None: JSON may hold integers of any length, and NaN."""
+    if not isinstance(given, float | int) or isinstance(given, bool):
+        return None
+    return float(given) if abs(given) < _LARGEST else None
 
 
 def _mapping(given: object) -> Mapping[str, Any]:
@@ -182,10 +189,12 @@ def _timings(root: str) -> tuple[Timing, ...]:
     for line in lines:
         try:
             given = _mapping(json.loads(line))
-            phase, digest, seconds = str(given["phase"]), str(given.get("digest")), float(given["seconds"])
-            rows, units = int(given.get("rows") or 0), int(given.get("units") or 0)
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        except (ValueError, RecursionError):
             continue  # a line that a killed build cut short
+        phase, digest, seconds = str(given.get("phase")), str(given.get("digest")), finite(given.get("seconds"))
+        rows, units = (int(finite(given.get(name)) or 0) for name in ("rows", "units"))
+        if seconds is None or seconds < 0:
+            continue
         before = runs.get(phase)
         if before is not None and before[0] == digest:
             rows, units, seconds = rows + before[1].rows, units + before[1].units, seconds + before[1].seconds

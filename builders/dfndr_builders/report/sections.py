@@ -10,6 +10,7 @@ from dfndr.format.manifest import Manifest
 from dfndr_builders.report.charts import bar, histogram, waterfall
 from dfndr_builders.report.facts import Facts
 from dfndr_builders.report.figures import pair, strip
+from dfndr_builders.report.inputs import finite
 from dfndr_builders.report.markup import Html, cells, element, join, outside
 from dfndr_builders.report.tallies import Group
 from dfndr_builders.report.words import LANGUAGES, UNKNOWN, duration, meaning, megabytes, number, share, value
@@ -54,7 +55,7 @@ def _selected(facts: Facts) -> Html:
     if given.by is None:
         return Html("not recorded")
     asked = [f"{name} {given.rule[name]:g}" for name in ("top_fraction", "threshold", "count")
-             if isinstance(given.rule.get(name), int | float)]  # fmt: skip
+             if finite(given.rule.get(name)) is not None]  # fmt: skip
     cut = "nothing was kept" if given.cut is None else f"the lowest score kept is {value(given.cut)}"
     asked += [f"also {_words(limit)}" for limit in _listed(given.rule.get("also"))]
     asked += [f"quota {_words(quota)}" for quota in _listed([given.rule.get("quota")])]

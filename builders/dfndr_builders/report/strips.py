@@ -169,11 +169,14 @@ def pairs(given: Inputs) -> Pairs | None:
                 for uid, reason, kept_uid, distance in zip(
                     table["uid"], table["reason"], table["kept_uid"], far, strict=True
                 ):
+                    if not isinstance(reason, str):
+                        continue
                     removed[reason] += 1
-                    if distance is not None:
+                    if isinstance(distance, float):
                         distances.setdefault(reason, Counter())[round(float(distance), 2)] += 1
                     if uid in samples and samples[uid]["reason"] == reason:
-                        wanted.setdefault((reason, uid), (kept_uid, distance))
+                        far_apart = distance if isinstance(distance, float) else None
+                        wanted.setdefault((reason, uid), (str(kept_uid), far_apart))
     except DfndrError:
         return None
     return Pairs(_shown(given, samples, wanted), removed, distances)

@@ -100,7 +100,8 @@ def extremes(dataset: Dataset, by: str | None, *, count: int, seed: str) -> Extr
     taken: set[tuple[int, int]] = set()
     best: list[tuple[float, int, int]] = []
     lowest: list[tuple[float, int, int]] = []
-    if by is not None and by in columns_of(dataset) and len(dataset) >= 3 * count:
+    kind = columns_of(dataset).get(by or "", pa.null())
+    if by is not None and pa.types.is_floating(kind) and len(dataset) >= 3 * count:
         for number, table in enumerate(dataset.tables([by])):
             scores = np.nan_to_num(table[by].to_numpy().astype(np.float64))
             order = np.argsort(scores, kind="stable")

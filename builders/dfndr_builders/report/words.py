@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dfndr.format.schema import DROPPED, FAILED
+from dfndr_builders.report.markup import shortened
 
 __all__ = ["LANGUAGES", "MINUS", "UNKNOWN", "condition", "duration", "meaning", "megabytes", "number", "share", "value"]
 
@@ -25,6 +26,7 @@ MINUS = "\N{MINUS SIGN}"
 UNKNOWN = "\N{EN DASH}"
 """What stands where a number is not known or means nothing."""
 
+_CONDITION_CHARACTERS = 200
 _COMPARED = {
     "below": "{column} is below {value}",
     "above": "{column} is above {value}",
@@ -93,7 +95,7 @@ def condition(rule: Mapping[str, object]) -> str | None:
         told = ", ".join(map(str, compared))
     else:
         told = f"{compared:g}" if isinstance(compared, float) else value(compared)
-    return form.format(column=column, value=told)
+    return shortened(form.format(column=column, value=told), _CONDITION_CHARACTERS)
 
 
 def meaning(reason: str, rules: Mapping[str, Mapping[str, object]]) -> str:
