@@ -22,7 +22,7 @@ class Clusters:
     """Column `cluster`, int32 from 0 to count - 1: the nearest centroid by cosine; null where a row has no vector.
 
     Spherical k-means on at most 50 distinct vectors for each cluster, chosen by the seed and their content; where there
-    are fewer vectors than clusters, each is one. 8 bytes of memory a row, and the sample.
+    are fewer vectors than clusters, each is one. About 40 bytes of memory a row at the peak, and the sample.
     """
 
     space: str

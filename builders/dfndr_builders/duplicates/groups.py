@@ -1,7 +1,7 @@
 """Union-find over the rows of a dataset, in arrays: pairs stream in, and each row's group comes out.
 
-A row is a position in the dataset of scores, counted through its shards. 8 bytes a row while pairs come in, 25 at the
-end; pairs are held only while they are joined.
+A row is a position in the dataset of scores, counted through its shards. 8 bytes a row while pairs come in, some 50 at
+the end; pairs are held only while they are joined.
 """
 
 from __future__ import annotations
@@ -61,8 +61,9 @@ def join_equal(groups: Groups, values: npt.NDArray[np.uint64], rows: Rows) -> tu
     values, rows = values[order], rows[order]
     is_first = np.ones(len(values), dtype=bool)
     is_first[1:] = values[1:] != values[:-1]
-    firsts = np.flatnonzero(is_first)
-    groups.join(rows, rows[np.repeat(firsts, np.diff(firsts, append=len(rows)))])
+    del order
+    firsts, again = np.flatnonzero(is_first), np.flatnonzero(~is_first)
+    groups.join(rows[again], rows[firsts[np.searchsorted(firsts, again) - 1]])
     return values[firsts], rows[firsts]
 
 

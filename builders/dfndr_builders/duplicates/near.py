@@ -21,7 +21,7 @@ __all__ = ["NearDuplicates", "hashes_of"]
 class NearDuplicates:
     """Column `near_duplicate_group`: rows linked by pairs whose `phash` differ in at most `radius` bits, none missed.
 
-    Links chain: two rows of a group may be further apart than the radius. About 60 bytes of memory a row.
+    Links chain: two rows of a group may be further apart than the radius. About 90 bytes of memory a row.
     """
 
     radius: int = 4
