@@ -138,3 +138,7 @@ def shard_of(number: int) -> pa.Table:
             "language": pa.array(["en", "de", "fr", "vi", "ar"]).take(pa.array(language)),
         }
     )
+
+
+if __name__ == "__main__":
+    main()

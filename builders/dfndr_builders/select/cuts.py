@@ -13,25 +13,25 @@ __all__ = ["cut_at", "find_cuts", "within"]
 
 _CELLS = 1 << 22
 _NAMED = 1000
-_LIMITS = ("greatest(-1e308, least(1e308, CAST(", " AS DOUBLE)))")
 
 
 def find_cuts(database: Any, table: str, *, relation: str, wanted: str, uids: str = "scores") -> None:  # noqa: ANN401
     """Write `table` (part, cut_value, cut_all) and `<table>_ties` (place): of each part its `wanted` best rows.
 
     They are the rows above `cut_value`, and those at it where `cut_all`, else those at it whose place is among the
-    ties. `relation` has part, value (a float, never null or NaN) and place; `wanted` has part and wanted; `uids` has
-    place and uid. Spans of values that hold the cuts are narrowed until each is a single value.
+    ties. `relation` has part (an integer), value (a float, never null or NaN) and place; `wanted` has part and wanted;
+    `uids` has place and uid. Spans of values that hold the cuts are narrowed until each is a single value.
     """
     database.execute(
         "CREATE OR REPLACE TEMP TABLE spans AS SELECT w.part, w.wanted, r.low, r.high, r.rows "
         f"FROM {wanted} w JOIN (SELECT part, min(value) AS low, max(value) AS high, count(*) AS rows "
-        f"FROM {relation} GROUP BY part) r ON w.part IS NOT DISTINCT FROM r.part "
+        f"FROM {relation} GROUP BY part) r ON w.part = r.part "
         "WHERE w.wanted BETWEEN 1 AND r.rows - 1"
     )
     parts = number(database, "SELECT count(*) FROM spans")
+    buckets = max(16, min(1 << 16, _CELLS // max(1, parts)))
     while number(database, "SELECT count(*) FROM spans WHERE low < high"):
-        _narrow(database, relation, _bucket_of(parts))
+        _narrow(database, relation, buckets)
     tied = f"(SELECT * FROM {_rows_in(database, relation)} WHERE wanted < rows)"
     database.execute(f"CREATE OR REPLACE TEMP TABLE tied AS SELECT part, wanted, place FROM {tied}")
     database.execute(
@@ -43,7 +43,7 @@ def find_cuts(database: Any, table: str, *, relation: str, wanted: str, uids: st
     database.execute(
         f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT part, CAST(low AS DOUBLE) AS cut_value, wanted = rows AS "
         "cut_all FROM spans UNION ALL SELECT part, CAST(CASE WHEN wanted < 1 THEN 'inf' ELSE '-inf' END AS DOUBLE), "
-        f"wanted > 0 FROM {wanted} w WHERE NOT EXISTS (FROM spans s WHERE s.part IS NOT DISTINCT FROM w.part)"
+        f"wanted > 0 FROM {wanted} w WHERE NOT EXISTS (FROM spans s WHERE s.part = w.part)"
     )
 
 
@@ -70,43 +70,40 @@ def _is_tied(database: Any, table: str) -> str:  # noqa: ANN401
     return f"place IN ({', '.join(places)})" if places else "false"
 
 
-def _rows_in(database: Any, relation: str) -> str:  # noqa: ANN401
+def _rows_in(database: Any, relation: str, scale: str = "0") -> str:  # noqa: ANN401
     """Return the relation's rows that lie in a span, with its columns; constants let DuckDB skip what lies outside."""
-    found = rows_of(database, "SELECT part, wanted, low, high, rows, typeof(low) FROM spans LIMIT 2")
-    if len(found) == 1 and found[0][0] == 0:
-        _, wanted, low, high, rows, kind = found[0]
+    found = rows_of(database, f"SELECT part, wanted, low, high, rows, typeof(low), {scale} FROM spans LIMIT 2")
+    if len(found) == 1 and found[0][0] == 0:  # the one part of `cut_at`
+        _, wanted, low, high, rows, kind, factor = found[0]
         low, high = (f"CAST({literal(repr(limit))} AS {kind})" for limit in (low, high))
         return (
-            f"(SELECT part, value, place, {wanted} AS wanted, {low} AS low, {high} AS high, {rows} AS rows "
-            f"FROM {relation} WHERE value BETWEEN {low} AND {high})"
+            f"(SELECT part, value, place, {wanted} AS wanted, {low} AS low, {high} AS high, {rows} AS rows, "
+            f"{literal(float(factor))} AS scale FROM {relation} WHERE value BETWEEN {low} AND {high})"
         )
+    spans = f"(SELECT *, {scale} AS scale FROM spans)"
     return (
-        f"(SELECT r.part, r.value, r.place, s.wanted, s.low, s.high, s.rows FROM {relation} r JOIN spans s "
-        "ON r.part IS NOT DISTINCT FROM s.part WHERE r.value BETWEEN s.low AND s.high)"
+        f"(SELECT r.part, r.value, r.place, s.wanted, s.low, s.high, s.rows, s.scale FROM {relation} r "
+        f"JOIN {spans} s ON r.part = s.part WHERE r.value BETWEEN s.low AND s.high)"
     )
 
 
-def _bucket_of(parts: int) -> str:
-    """Return a value's place between low and high as a number that grows with it; it parts low from high."""
-    count = max(16, min(1 << 16, _CELLS // max(1, parts)))
-    value, low, high = (f"{_LIMITS[0]}{name}{_LIMITS[1]} / 2" for name in ("value", "low", "high"))
-    share = f"({value} - {low}) / ({high} - {low})"
-    return (
-        f"CASE WHEN {high} > {low} THEN CAST(least({count - 1}, floor({share} * {count})) AS INTEGER) "
-        "ELSE CAST(value > low AS INTEGER) END"
-    )
-
-
-def _narrow(database: Any, relation: str, bucket: str) -> None:  # noqa: ANN401
-    """Replace each span by that of its buckets which holds the cut."""
+def _narrow(database: Any, relation: str, buckets: int) -> None:  # noqa: ANN401
+    """Replace each span by that of its buckets which holds the cut; the first and the last value never share one."""
+    width = f"({buckets - 1} / (CAST(high AS DOUBLE) - CAST(low AS DOUBLE)))"
+    scale = f"CASE WHEN low < high AND isfinite({width}) THEN {width} ELSE 0 END"
+    bucket = "CAST((CAST(value AS DOUBLE) - CAST(low AS DOUBLE)) * scale AS INTEGER)"
+    rows = _rows_in(database, relation, scale)
+    is_simple = number(database, f"SELECT count(*) FROM spans WHERE {scale} = 0") == 0
+    if not is_simple:  # spans of one value, or so wide or narrow that floats cannot tell how wide
+        bucket = f"CASE WHEN scale > 0 THEN {bucket} ELSE CAST(value > low AS INTEGER) END"
     database.execute(
         "CREATE OR REPLACE TEMP TABLE cells AS SELECT part, bucket, count(*) AS rows, min(value) AS low, max(value) AS "
-        f"high FROM (SELECT part, value, {bucket} AS bucket FROM {_rows_in(database, relation)}) GROUP BY part, bucket"
+        f"high FROM (SELECT part, value, {bucket} AS bucket FROM {rows}) GROUP BY part, bucket"
     )
     database.execute(
         "CREATE OR REPLACE TEMP TABLE narrowed AS WITH counted AS (SELECT *, sum(rows) OVER (PARTITION BY part "
         "ORDER BY bucket DESC) - rows AS before FROM cells) SELECT s.part, CAST(s.wanted - c.before AS BIGINT) AS "
-        "wanted, c.low, c.high, c.rows FROM spans s JOIN counted c ON s.part IS NOT DISTINCT FROM c.part "
+        "wanted, c.low, c.high, c.rows FROM spans s JOIN counted c ON s.part = c.part "
         "WHERE c.before < s.wanted AND s.wanted <= c.before + c.rows"
     )
     database.execute("CREATE OR REPLACE TEMP TABLE spans AS SELECT * FROM narrowed")

@@ -49,7 +49,7 @@ def verdict_of(running: Running) -> Verdict:
     might = " AND ".join(["NOT forced", *also, *([by] if rule.threshold is not None else [])])
     rows = number(database, f"SELECT count(*) FROM running WHERE {without}")
     _caps(running, rule.quota, rows, might)
-    join, score = "LEFT JOIN caps ON judged.part IS NOT DISTINCT FROM caps.part", running.scores[rule.by]
+    join, score = "LEFT JOIN caps ON judged.part = caps.part", running.scores[rule.by]
     capped = f"{might} AND {within(database, score, 'caps')}"
     if rule.quota.most is not None or rule.quota.most_share is not None:
         left = f"(SELECT place, {score} FROM running AS judged {join} WHERE {capped})"
@@ -70,13 +70,14 @@ def _caps(running: Running, quota: Quota, rows: int, might: str) -> None:
     database, score = running.database, running.scores[running.rule.by]
     database.execute(
         "CREATE OR REPLACE TEMP TABLE parts AS "
-        "SELECT *, row_number() OVER (ORDER BY rows DESC, part NULLS FIRST) AS nth "
+        "SELECT *, row_number() OVER (ORDER BY rows DESC, part) AS nth "
         "FROM (SELECT part, count(*) FILTER (forced) AS forced, count(*) FILTER (forced OR "
         f"({might})) AS rows FROM running GROUP BY part)"
     )
-    found = database.sql("SELECT nth, part, forced, rows FROM parts ORDER BY nth").to_arrow_table()
+    query = "SELECT nth, value, forced, rows FROM parts JOIN part_codes ON part = code ORDER BY nth"
+    found = database.sql(query).to_arrow_table()
     forced, there = (found[name].to_numpy().astype(np.int64) for name in ("forced", "rows"))
-    caps = _cap_of_each(quota, rows, found["part"], forced, there)
+    caps = _cap_of_each(quota, rows, found["value"], forced, there)
     wanted = pa.table({"nth": found["nth"], "cap": np.maximum(0, caps - forced)})
     database.register("given", wanted)
     database.execute(

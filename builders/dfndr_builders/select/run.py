@@ -90,7 +90,10 @@ def _write(
         f"WHEN {verdict.is_kept} THEN {KEPT} WHEN {verdict.without_quota} THEN {last - 1} ELSE {last} END AS UTINYINT) "
         f"AS fate FROM judged {verdict.join}"
     )
-    found = rows_of(database, "SELECT CAST(source AS VARCHAR), fate, count(*) FROM final GROUP BY ALL")
+    counts = "SELECT source, fate, count(*) AS rows FROM final GROUP BY ALL"
+    has_source = "source" in running.frame.types
+    text, join = ("CAST(value AS VARCHAR)", "JOIN source_codes ON source = code") if has_source else ("NULL", "")
+    found = rows_of(database, f"SELECT {text}, fate, rows FROM ({counts}) {join}")
     always = ["duplicate", *(["excluded"] if "exclude" in absent else []), *reasons[4:-2]]
     always += [*(["over_quota"] if rule.quota else []), "not_selected"]
     step = step_of_counts(
@@ -98,7 +101,7 @@ def _write(
         _counted(found, reasons),
         rows_in=rows_in,
         reasons=always,
-        by_source="source" in running.frame.types,
+        by_source=has_source,
     )
     rows = _keep(running)
     cut = rows_of(database, "SELECT min(score) FROM kept")[0][0]

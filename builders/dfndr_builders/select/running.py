@@ -106,8 +106,30 @@ class Running:
         self.define()
 
     def settle(self) -> None:
-        """Turn the view `judged` into a table without uids: what limits look at, and each outcome so far."""
-        self.database.execute("CREATE OR REPLACE TABLE settled AS SELECT * EXCLUDE (uid) FROM judged")
+        """Turn the view `judged` into a table without uids and texts: what limits look at, and the outcomes so far.
+
+        `source` and `part` become numbers from 1, in the order of the values, as in `source_codes` and `part_codes`.
+        """
+        joins, columns = [], {"source": "NULL", "part": "0"}
+        quota = self.rule.quota
+        for name, column in (("source", "source"), ("part", quota.column if quota else "")):
+            if column not in self.frame.names:
+                continue
+            self.database.execute(
+                f"CREATE OR REPLACE TABLE {name}_codes AS SELECT value, CAST(row_number() OVER (ORDER BY value NULLS "
+                f"FIRST) AS INTEGER) AS code FROM (SELECT DISTINCT {self.frame.names[column]} AS value FROM scores)"
+            )
+            columns[name] = f"{name}_codes.code"
+            joins.append(f"JOIN {name}_codes ON judged.{name} IS NOT DISTINCT FROM {name}_codes.value")
+        if quota and quota.column == "source":
+            columns["part"], joins = columns["source"], joins[:1]
+        kept = ", ".join(
+            ["place", "forced", "CAST(outcome AS UTINYINT) AS outcome", *dict.fromkeys(self.scores.values())]
+        )
+        coded = ", ".join(f"CAST({text} AS INTEGER) AS {name}" for name, text in columns.items())
+        self.database.execute(
+            f"CREATE OR REPLACE TABLE settled AS SELECT {kept}, {coded} FROM judged {' '.join(joins)}"
+        )
         self.database.execute("DROP VIEW running; DROP VIEW judged; ALTER TABLE settled RENAME TO judged")
         self.database.execute("CREATE OR REPLACE TEMP VIEW running AS SELECT * FROM judged WHERE outcome IS NULL")
 

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 from dfndr import storage
 from dfndr.format.schema import SPLITS
 from dfndr.storage import Stored
-from dfndr_builders.select.cuts import cut_at
 from dfndr_builders.select.database import literal, number, quoted, rows_of
 
 __all__ = ["write_audit", "write_kept", "write_samples"]
@@ -53,35 +52,33 @@ def write_audit(database: Any, out: str) -> Stored:  # noqa: ANN401
 def write_samples(database: Any, out: str, *, reasons: Sequence[str], counts: dict[int, int], score: str) -> Stored:  # noqa: ANN401
     """Write `dropped_samples.parquet`: some of the rows that `final` drops, in the order of reasons and the pool's.
 
-    Of each reason 16 whose uids end in the smallest digits; and of `not_selected` the 32 nearest below the cut and the
-    8 lowest as well. `counts` has the number of dropped rows by code.
+    Of each reason the 16 of smallest uid (a hash, or an id that means nothing); and of `not_selected` the 32 nearest
+    below the cut and the 8 lowest as well. `counts` has the number of dropped rows by code.
     """
     schema = pa.schema([*_PLACE, ("uid", pa.string()), ("score", pa.float32()), ("reason", pa.string())])
     last = len(reasons) - 1
     dropped = f"(SELECT place, {score} AS score, fate FROM final WHERE fate > 1)"
     share = min(1.0, _LOOKED_AT / number(database, "SELECT count(*) FROM final"))
-    ending = "" if share == 1.0 else f"WHERE right(uid, 8) < {literal(f'{int(share * 16**8):08x}')}"
+    ending = "" if share == 1.0 else f"WHERE uid < {literal(f'{int(share * 16**8):08x}')}"
     database.execute(f"CREATE OR REPLACE TEMP TABLE looked_at AS SELECT place, uid FROM scores {ending}")
     query = f"SELECT fate, count(*) FROM looked_at JOIN {dropped} USING (place) GROUP BY fate"
     found = dict(rows_of(database, query))
     rare = [str(code) for code, rows in counts.items() if found.get(code, 0) < min(_SAMPLED, rows)]
     more = [f"fate IN ({', '.join(rare)})"] if rare else []
-    at_cut = "false"
-    if rows := counts.get(last, 0):
-        below = f"(FROM {dropped} WHERE fate = {last})"
-        near = cut_at(database, "score", below, kept=min(_NEAREST, rows), table="nearest")
-        far = cut_at(database, "score", below, kept=max(0, rows - _LOWEST), table="lowest")
-        at_cut = f"(fate = {last} AND ({near} OR NOT {far}))"
-        more.append(at_cut)
+    for order, most, sign in (("DESC", _NEAREST, ">="), ("ASC", _LOWEST, "<=")):
+        query = f"SELECT score FROM {dropped} WHERE fate = {last} ORDER BY score {order} LIMIT {most}"
+        if limits := [score for (score,) in rows_of(database, query)]:
+            more.append(f"(fate = {last} AND score {sign} {literal(limits[-1])})")
     if more:
         places = f"(SELECT place FROM {dropped} WHERE {' OR '.join(more)}) JOIN scores USING (place)"
         database.execute(f"INSERT INTO looked_at SELECT place, uid FROM {places}")
     reason = " ".join(f"WHEN {code} THEN {literal(name)}" for code, name in enumerate(reasons))
+    nth = "row_number() OVER (PARTITION BY fate ORDER BY "
     query = (
-        f"SELECT {_place('place', '')}, uid, score, CASE fate {reason} END AS reason FROM (SELECT *, row_number() OVER "
-        "(PARTITION BY fate ORDER BY right(uid, 8), uid, place) AS nth "
-        f"FROM (SELECT DISTINCT * FROM looked_at) JOIN {dropped} USING (place)) "
-        f"WHERE nth <= {_SAMPLED} OR {at_cut} ORDER BY fate, place"
+        f"SELECT {_place('place', '')}, uid, score, CASE fate {reason} END AS reason FROM (SELECT *, "
+        f"{nth} uid, place) AS nth, {nth} score DESC, uid) AS below_cut, {nth} score, uid DESC) AS above_lowest "
+        f"FROM (SELECT DISTINCT * FROM looked_at) JOIN {dropped} USING (place)) WHERE nth <= {_SAMPLED} OR "
+        f"(fate = {last} AND (below_cut <= {_NEAREST} OR above_lowest <= {_LOWEST})) ORDER BY fate, place"
     )
     return _put(database, out, "dropped_samples.parquet", query, schema)
 
