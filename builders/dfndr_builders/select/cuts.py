@@ -36,7 +36,7 @@ def find_cuts(database: Any, table: str, *, relation: str, wanted: str, uids: st
     database.execute(f"CREATE OR REPLACE TEMP TABLE tied AS SELECT part, wanted, place FROM {tied}")
     database.execute(
         f"CREATE OR REPLACE TEMP TABLE {table}_ties AS SELECT place FROM (SELECT place, wanted, row_number() OVER "
-        f"(PARTITION BY part ORDER BY uid) AS nth FROM tied JOIN {uids} USING (place)) WHERE nth <= wanted"
+        f"(PARTITION BY tied.part ORDER BY uid) AS nth FROM tied JOIN {uids} USING (place)) WHERE nth <= wanted"
         if number(database, "SELECT count(*) FROM tied")
         else f"CREATE OR REPLACE TEMP TABLE {table}_ties (place BIGINT)"
     )
