@@ -12,12 +12,19 @@ import pyarrow.parquet as pq
 
 from dfndr import storage
 from dfndr.errors import PoolError
+from dfndr.format.manifest import write_manifest
+from dfndr.format.schema import Space
+from dfndr_builders.context import Context, listing
+from dfndr_builders.embed import Embed
+from dfndr_builders.opened import open_pool
+from dfndr_builders.phase import Model, phase_digest, run_phase, step_of
 from dfndr_builders.pools.base import Pool, uid_of
 from dfndr_builders.rows import read_range
+from dfndr_builders.sections.models import Caption
 from dfndr_builders.stage import good_rows
-from dfndr_builders.work import Unit
+from dfndr_builders.work import Job, Unit
 
-__all__ = ["BANK_ROWS", "BankRows", "count_texts", "write_texts"]
+__all__ = ["BANK_ROWS", "BankRows", "bank_given", "count_texts", "embed_bank", "write_texts"]
 
 BANK_ROWS = 10_000
 _SCHEMA = pa.schema(
@@ -30,6 +37,34 @@ _SCHEMA = pa.schema(
     ]
 )
 _TEXTS = "texts.parquet"
+
+
+def bank_given(context: Context, given: Caption) -> tuple[Pool | str, object]:
+    """Return the bank's pool, or its file, and what its phase remembers of it."""
+    if isinstance(given.bank, str):
+        path = context.resolve(given.bank)
+        return path, storage.sha256_of(path)
+    pool = open_pool(given.bank, context.folder, context.recipe.seed)
+    return pool, [given.bank.model_dump(mode="json"), listing(pool)]
+
+
+def embed_bank(context: Context, given: Caption, scorer: Model) -> str:
+    """Embed the caption bank, or what is left to do of it; return its root."""
+    bank, content = bank_given(context, given)
+    record = scorer.record
+    digest = phase_digest("bank", bank=content, seed=context.recipe.seed, scorer=record.to_json())
+    root = context.phase("bank", digest)
+    count = count_texts(root)
+    if count is None:
+        count, seen = write_texts(root, bank)
+        context.progress.say(f"caption bank: {count:,} distinct texts of {seen:,}")
+    space, source = Space("text", record.name, record.dim), BankRows(root)
+    job = Job(root, digest, source, Embed(space, scorer.spec), (space,), (scorer.spec,))
+    shards = run_phase("bank", job, source.units(count), context.progress, timings=context.timings)
+    funnel = (step_of("bank", shards),)
+    manifest = context.manifest(digest, shards=shards, spaces=(space,), encoders={record.name: scorer}, funnel=funnel)
+    write_manifest(root, manifest)
+    return root
 
 
 def write_texts(root: str, bank: Pool | str) -> tuple[int, int]:

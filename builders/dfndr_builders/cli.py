@@ -1,4 +1,4 @@
-"""The verbs of the write side: quickstart, plan, build, train-dfn, card; registered on the one command `dfndr`."""
+"""The verbs of the write side, registered on the one command `dfndr`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 __all__ = ["register"]
 
+DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's folder or URL.")]
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe (TOML); see docs/recipes.md.")]
 Out = Annotated[str, typer.Option(help="The folder that the result goes to.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
@@ -22,7 +23,10 @@ def register(app: typer.Typer) -> None:
     app.command()(quickstart)
     app.command()(plan)
     app.command()(build)
+    app.command()(select)
+    app.command()(report)
     app.command("train-dfn")(train_dfn)
+    app.command("train-text-quality")(train_text_quality)
     app.command()(card)
 
 
@@ -77,8 +81,64 @@ def train_dfn(recipe: RecipePath, out: Out, device: Device = "auto", as_json: As
         )
 
 
+def train_text_quality(recipe: RecipePath, out: Out, as_json: AsJson = False) -> None:
+    """Train the text-quality classifier of a recipe's [text_quality] section into a folder that a score can name."""
+    from dfndr.console import console_progress
+    from dfndr_builders.recipe_file import read_recipe
+    from dfndr_builders.training import train_quality
+
+    trained = train_quality(read_recipe(recipe)[0], recipe.resolve().parent, out, progress=console_progress())
+    about = f"{out}: {trained.curated:,} curated and {trained.raw:,} raw texts; held out, AUC {trained.auc:.4f}"
+    typer.echo(json.dumps(asdict(trained), indent=1) if as_json else f'{about}; use it as weights = "{out}"')
+
+
+def select(
+    dataset: DatasetPath,
+    recipe: Annotated[
+        Path | None, typer.Option(help="Select by this recipe; by the one the dataset was built by if not given.")
+    ] = None,
+    by: Annotated[str | None, typer.Option(help="Another score to select by.")] = None,
+    top_fraction: Annotated[float | None, typer.Option(help="Keep this share.", min=0, max=1)] = None,
+    threshold: Annotated[float | None, typer.Option(help="Keep what scores so much or more.")] = None,
+    count: Annotated[int | None, typer.Option(help="Keep so many.", min=1)] = None,
+    rule: Annotated[
+        list[str] | None, typer.Option(help="One more rule: a default one, or such as 'words below 3'.")
+    ] = None,
+    without: Annotated[list[str] | None, typer.Option(help="Leave a rule of the recipe out, by its reason.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    out: Annotated[
+        str | None, typer.Option(help="Write the uids that are kept: .txt, .parquet, or .npy (a DataComp subset).")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try another selection on the scores of a build: what would change, without a model; or a list of uids."""
+    from dfndr.errors import UsageError
+    from dfndr.format.uid import pack_uids
+    from dfndr_builders.trial import Changes, try_selection
+    from dfndr_builders.uid_lists import write_uids
+
+    if not dry_run and out is None:
+        do = "Give one; to make a dataset of it, change the recipe and build it with --replace."
+        raise UsageError("select", expected="--dry-run or --out", found="neither", do=do)
+    changes = Changes(by, top_fraction, threshold, count, tuple(rule or ()), tuple(without or ()))
+    tried = try_selection(dataset, changes, recipe=recipe)
+    if out is not None and not dry_run:
+        write_uids(out, pack_uids(tried.uids.to_pylist(), out))
+    typer.echo(json.dumps(tried.to_json(), indent=1, ensure_ascii=False) if as_json else str(tried))
+
+
+def report(
+    dataset: DatasetPath,
+    out: Annotated[str | None, typer.Option(help="The page; <name>-report.html here if not given.")] = None,
+) -> None:
+    """Write one HTML page on what a build did: the funnel, scores, samples around the cut, duplicates, timings."""
+    from dfndr_builders.report.write import report as write
+
+    typer.echo(write(dataset, out=out))
+
+
 def card(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's folder or URL.")],
+    dataset: DatasetPath,
 ) -> None:
     """Print a dataset's card, from its manifest alone; as README.md in its folder it is what the Hub shows."""
     from dfndr.format.manifest import read_manifest

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from dfndr.encoder import Encoded, Encoder, open_encoder
 from dfndr.format.schema import Space
 from dfndr.models import EncoderSpec
 from dfndr_builders.stage import Step, good_rows, mark_problems, require
+from dfndr_builders.vectors import vectors_column, vectors_type
 
-__all__ = ["Embed", "vectors_of"]
+__all__ = ["Embed"]
 
 _COLUMN = {
     "image": ("image", pa.large_binary()),
@@ -37,12 +37,12 @@ class Embed:
         """Return the given schema with the column of vectors."""
         name, kind = _COLUMN[self.space.modality]
         require(f"embed {self.space.name}", given, {name: kind})
-        return given.append(pa.field(self.space.name, _type_of(self.space)))
+        return given.append(pa.field(self.space.name, vectors_type(self.space)))
 
     def open(self) -> Step:
         """Load the model."""
         encoder = open_encoder(self.encoder)
-        field = pa.field(self.space.name, _type_of(self.space))
+        field = pa.field(self.space.name, vectors_type(self.space))
 
         def step(table: pa.Table) -> pa.Table:
             rows = good_rows(table)
@@ -58,10 +58,7 @@ class Embed:
                     problems.setdefault(row, encoded.problems[number])
                 else:
                     blocks[row, place] = encoded.vectors[number]
-            column = pa.FixedSizeListArray.from_arrays(
-                pa.array(blocks.reshape(-1)), self.space.per_row * self.space.dim
-            )
-            return mark_problems(table.append_column(field, column), problems)
+            return mark_problems(table.append_column(field, vectors_column(blocks)), problems)
 
         return step
 
@@ -75,14 +72,3 @@ class Embed:
             return encoder.encode_texts(cast("list[str]", given))
         captions = cast("list[list[str]]", given)
         return encoder.encode_texts([caption for row in captions for caption in row[: self.space.per_row]])
-
-
-def _type_of(space: Space) -> pa.DataType:
-    number = {"float16": pa.float16(), "float32": pa.float32()}[space.dtype]
-    return pa.list_(number, space.per_row * space.dim)
-
-
-def vectors_of(table: pa.Table, space: Space) -> npt.NDArray[np.floating]:
-    """Return a table's column of vectors as an array of shape (rows, per_row, dim)."""
-    flat = table[space.name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return cast("npt.NDArray[np.floating]", flat.reshape(len(table), space.per_row, space.dim))

@@ -4,22 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
+from dfndr import storage
 from dfndr.errors import RecipeError
-from dfndr_builders import recipe as told
 from dfndr_builders.dfn import DfnSpec
+from dfndr_builders.measure.image import MeasureImage
+from dfndr_builders.measure.language import MeasureLanguage
+from dfndr_builders.measure.repair import Repair
+from dfndr_builders.measure.text import MeasureText
 from dfndr_builders.pools.base import Pool
 from dfndr_builders.pools.joined import Joined
-from dfndr_builders.recipe import PoolRecipe
+from dfndr_builders.recipe import Recipe
 from dfndr_builders.recipe_file import resolve, resolve_weights
+from dfndr_builders.sections import curation, pools
+from dfndr_builders.sections.pools import PoolRecipe
+from dfndr_builders.stage import Stage
 
-__all__ = ["open_filter", "open_pool", "open_pools"]
+__all__ = ["open_filter", "open_measures", "open_pool", "open_pools"]
 
 
-def open_pools(pools: Sequence[PoolRecipe], folder: Path, seed: int) -> Pool:
+def open_measures(given: Sequence[curation.MeasureRecipe], folder: Path) -> tuple[list[Stage], list[object]]:
+    """Return the stages that measure, a repair of the texts first, and all that their columns depend on."""
+    stages: list[Stage] = []
+    content: list[object] = []
+    for measure in given:
+        ban: tuple[str, ...] = ()
+        if isinstance(measure, curation.MeasureImage):
+            stages.append(MeasureImage())
+        elif isinstance(measure, curation.MeasureLanguage):
+            stages.append(MeasureLanguage(tuple(measure.languages)))
+        else:
+            ban = () if measure.ban is None else _lines(resolve(measure.ban, folder))
+            stages.append(MeasureText(ban))
+            stages[:0] = [Repair()] if measure.repair else []
+        content.append([measure.model_dump(mode="json"), list(ban), _version_of(measure)])
+    return stages, content
+
+
+def _version_of(measure: curation.MeasureRecipe) -> str:
+    """Return the version of the library whose answers a measure stores."""
+    return version("lingua-language-detector") if isinstance(measure, curation.MeasureLanguage) else ""
+
+
+def _lines(path: str) -> tuple[str, ...]:
+    try:
+        text = storage.read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RecipeError(path, expected="UTF-8", found=str(error), do="Save the list as UTF-8.") from error
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+def open_pools(given: Sequence[PoolRecipe], folder: Path, seed: int) -> Pool:
     """Return the pools of a recipe that lies in `folder`, as one."""
-    return Joined(tuple(open_pool(pool, folder, seed) for pool in pools))
+    return Joined(tuple(open_pool(pool, folder, seed) for pool in given))
 
 
 def open_pool(given: PoolRecipe, folder: Path, seed: int) -> Pool:
@@ -32,7 +71,7 @@ def open_pool(given: PoolRecipe, folder: Path, seed: int) -> Pool:
     return Swapped(pool, given.swap_texts, seed)
 
 
-def open_filter(recipe: told.Recipe, folder: Path, device: str) -> tuple[DfnSpec, Pool]:
+def open_filter(recipe: Recipe, folder: Path, device: str) -> tuple[DfnSpec, Pool]:
     """Return what the trainer is given for the recipe's [dfn]; raises RecipeError where there is none."""
     if recipe.dfn is None:
         raise RecipeError(recipe.name, expected="a [dfn] section", found="none", do="See docs/recipes.md.")
@@ -44,7 +83,7 @@ def open_filter(recipe: told.Recipe, folder: Path, device: str) -> tuple[DfnSpec
 
 def _plain(given: PoolRecipe, folder: Path, seed: int) -> Pool:
     keep = tuple(given.keep)
-    if isinstance(given, told.Glyphs):
+    if isinstance(given, pools.Glyphs):
         from dfndr_builders.pools.glyphs import GlyphsPool
 
         return GlyphsPool(
@@ -56,13 +95,13 @@ def _plain(given: PoolRecipe, folder: Path, seed: int) -> Pool:
             source=given.source,
             license=given.license,
         )
-    if isinstance(given, told.Hf):
+    if isinstance(given, pools.Hf):
         return _hf(given, folder)
     paths = tuple(resolve(path, folder) for path in ([given.path] if isinstance(given.path, str) else given.path))
     kind: Callable[..., Pool]
-    if isinstance(given, told.WebDataset):
+    if isinstance(given, pools.WebDataset):
         from dfndr_builders.pools.webdataset import WebDatasetPool as kind
-    elif isinstance(given, told.Folder):
+    elif isinstance(given, pools.Folder):
         from dfndr_builders.pools.folder import FolderPool as kind
     else:
         from dfndr_builders.pools.parquet import ParquetPool as kind
@@ -78,7 +117,7 @@ def _plain(given: PoolRecipe, folder: Path, seed: int) -> Pool:
     )
 
 
-def _hf(given: told.Hf, folder: Path) -> Pool:
+def _hf(given: pools.Hf, folder: Path) -> Pool:
     from dfndr_builders.pools.hf import HfPool
 
     local = resolve(given.name, folder)

@@ -16,8 +16,11 @@ from dfndr_builders.work import records_folder
 __all__ = ["claimed", "sweep"]
 
 _LOCK = ".dfndr-lock"
-_OURS = re.compile(r"(train|validation)-[0-9]{5,}-[0-9a-f]{8}\.(parquet|npy)|[0-9]{5,}\.json")
-_FOLDERS = ("rows", "problems", "models", *get_args(Modality))
+_OURS = re.compile(
+    r"(train|validation)-[0-9]{5,}-[0-9a-f]{8}\.(parquet|npy)|[0-9]{5,}\.json"
+    r"|(duplicates|contaminated)-[0-9a-f]{8}\.parquet"
+)
+_FOLDERS = ("rows", "problems", "models", "audit", *get_args(Modality))
 
 
 @contextmanager

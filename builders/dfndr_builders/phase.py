@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
 from dfndr import storage
 from dfndr.encoder import Encoder, open_encoder
 from dfndr.errors import DataError
-from dfndr.format.manifest import Manifest, Shard, Step, canonical
+from dfndr.format.manifest import Counts, Manifest, Shard, Step, canonical
 from dfndr.format.schema import FORMAT, EncoderRecord
 from dfndr.models import EncoderSpec
 from dfndr.progress import Progress
 from dfndr_builders.engines import inline
+from dfndr_builders.timings import Timing, Timings
 from dfndr_builders.work import Job, Unit, recorded
 
 __all__ = ["Model", "content_digest", "made_with", "phase_digest", "run_phase", "step_of"]
 
-STAGES = 1
+STAGES = 2
 """Raised whenever a stage, a pool or the rendering of glyphs starts to give other bytes for the same recipe."""
 
 
@@ -60,11 +62,18 @@ def content_digest(manifest: Manifest) -> str:
 
 
 def run_phase(
-    name: str, job: Job, units: Sequence[Unit], progress: Progress, *, sizes: Sequence[int | None] = ()
+    name: str,
+    job: Job,
+    units: Sequence[Unit],
+    progress: Progress,
+    *,
+    sizes: Sequence[int | None] = (),
+    timings: Timings | None = None,
 ) -> tuple[Shard, ...]:
     """Do the units that are not recorded yet and return every unit's shard, in order.
 
-    `sizes` are the units' sizes in bytes, from which the number of rows is estimated as long as it is not known.
+    `sizes` are the units' sizes in bytes, from which the number of rows is estimated as long as it is not known;
+    `timings` is where to write down how long it took.
     """
     storage.sweep_temporary(job.root)
     done = recorded(job.root, job.phase, units)
@@ -72,19 +81,24 @@ def run_phase(
     if done and todo:
         progress.say(f"{name}: {len(done)} of {len(units)} shards are there already; {len(todo)} to do")
     known = None if sizes else sum(unit.stop - unit.start for unit in todo)
-    with progress.task(name, total=known) as task:
+    timed = timings.timed(name, job.phase) if timings else nullcontext(Timing(name, job.phase))
+    with timed as timing, progress.task(name, total=known) as task:
         weights = {unit.index: size or 1 for unit, size in zip(units, sizes or [1] * len(units), strict=True)}
         rows, weight, whole = 0, 0, sum(weights[unit.index] for unit in todo)
         for shard in inline.run(job, todo, task.advance):
             done[shard.index] = shard
             rows, weight = rows + shard.rows_in, weight + weights[shard.index]
+            timing.rows, timing.units = rows, len(todo)
             if known is None:
                 task.expect(rows * whole // weight)
     return tuple(done[unit.index] for unit in units)
 
 
-def step_of(name: str, shards: Sequence[Shard]) -> Step:
-    """Return the funnel's line for a phase: its shards' counts added up."""
+def step_of(name: str, shards: Sequence[Shard], sources: Mapping[str, Counts] | None = None) -> Step:
+    """Return the funnel's line for a phase: its shards' counts added up, and what its files hold of each source.
+
+    Raises DataError where a row was lost.
+    """
 
     def total(reasons: Sequence[Mapping[str, int]]) -> dict[str, int]:
         names = sorted({name for counts in reasons for name in counts})
@@ -96,6 +110,7 @@ def step_of(name: str, shards: Sequence[Shard]) -> Step:
         sum(shard.rows for shard in shards),
         total([shard.dropped for shard in shards]),
         total([shard.failed for shard in shards]),
+        sources or {},
     )
     accounted = step.rows_out + sum(step.dropped.values()) + sum(step.failed.values())
     if step.rows_in != accounted:

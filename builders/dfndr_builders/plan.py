@@ -8,8 +8,10 @@ from pathlib import Path
 
 from dfndr.errors import PoolError
 from dfndr_builders.opened import open_pool
-from dfndr_builders.recipe import TRAINED, PoolRecipe, Recipe
+from dfndr_builders.recipe import Recipe
 from dfndr_builders.recipe_file import read_recipe
+from dfndr_builders.sections.base import TRAINED
+from dfndr_builders.sections.pools import PoolRecipe
 
 __all__ = ["Plan", "plan"]
 
@@ -42,8 +44,8 @@ def plan(path: str | os.PathLike[str]) -> Plan:
     """Plan the recipe at a path; raises RecipeError. A pool that is not there yet is said, and no error."""
     recipe, _ = read_recipe(path)
     folder = Path(path).resolve().parent
-    given = [*recipe.score, *recipe.embed]
-    names = [*(score.name for score in recipe.score), *(embed.encoder for embed in recipe.embed)]
+    given = [*recipe.clips, *recipe.embed]
+    names = [*(score.name for score in recipe.clips), *(embed.encoder for embed in recipe.embed)]
     specs = [one.spec(name, recipe.compute, "cpu", one.pretrained) for one, name in zip(given, names, strict=True)]
     models = [
         f"{spec.name}: {spec.model}, {spec.pretrained}, {spec.precision}, license {spec.license}" for spec in specs
@@ -63,8 +65,18 @@ def _phases(recipe: Recipe) -> list[str]:
     phases = []
     if recipe.dfn is not None:
         phases.append(f"train a filter: {recipe.dfn.epochs} epochs over {len(recipe.dfn.pool)} pool(s)")
-    phases.append("score by " + ", ".join(score.name for score in recipe.score))
-    rule = recipe.select.model_dump(exclude_none=True)
+    if recipe.text_quality is not None:
+        phases.append("train a text-quality classifier")
+    if recipe.measure:
+        phases.append("measure " + ", ".join(measure.kind for measure in recipe.measure))
+    phases.append("score by " + ", ".join(f"{score.name} ({score.kind})" for score in recipe.score))
+    if recipe.cluster is not None:
+        phases.append(f"cluster {recipe.cluster.space} into {recipe.cluster.count}")
+    phases += [f"drop duplicates: {duplicates.kind}" for duplicates in recipe.duplicates]
+    phases += [f"drop what matches an evaluation set: {one.kind}" for one in recipe.decontaminate]
+    if recipe.drop_rules:
+        phases.append("drop by rule: " + ", ".join(rule.reason for rule in recipe.drop_rules))
+    rule = recipe.select.model_dump(exclude_defaults=True)
     phases.append("select by " + rule.pop("by") + ", " + ", ".join(f"{name} {value}" for name, value in rule.items()))
     phases += [f"caption by {caption.kind}: {caption.per_image} per image" for caption in recipe.caption]
     phases += [f"embed {', '.join(embed.of)} by {embed.encoder} as {embed.dtype}" for embed in recipe.embed]

@@ -1,232 +1,52 @@
 """The recipe: pool + stages + seed + output shape, in TOML, validated strictly; its digest names the build.
 
 What changes bytes is in here; what does not (device, workers, retries) is a flag. An unknown key is an error that
-names the nearest known one. `docs/recipes.md` shows every key.
+names the nearest known one. `docs/recipes.md` shows every key; `sections/` holds them.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated
 
-from dfndr.errors import MissingExtra
+from pydantic import Field, model_validator
+
 from dfndr.format.manifest import canonical
 from dfndr.format.shard import row_types
-from dfndr.models import EncoderSpec
-from dfndr_builders.dfn import DfnSpec
-from dfndr_builders.select import Rule
+from dfndr_builders.measure.image_rules import IMAGE_RULES
+from dfndr_builders.measure.text_rules import TEXT_RULES
+from dfndr_builders.rules import Default, DropRule
+from dfndr_builders.sections import curation
+from dfndr_builders.sections.base import TRAINED, Name, Strict
+from dfndr_builders.sections.models import (
+    TRAINED_QUALITY,
+    Caption,
+    Clip,
+    Compute,
+    Dfn,
+    Embed,
+    Fusion,
+    Output,
+    ScoreRecipe,
+    TextQuality,
+    TextQualityTraining,
+)
+from dfndr_builders.sections.pools import PoolRecipe
+from dfndr_builders.select import Limit, Rule
 from dfndr_builders.stage import POOL_SCHEMA
 
-try:
-    from pydantic import BaseModel, ConfigDict, Field, model_validator
-except ImportError as error:
-    raise MissingExtra.of("pydantic", "build") from error
-
-__all__ = [
-    "TRAINED",
-    "Caption",
-    "Compute",
-    "Dfn",
-    "Embed",
-    "Folder",
-    "Glyphs",
-    "Hf",
-    "Output",
-    "Parquet",
-    "PoolRecipe",
-    "Recipe",
-    "Score",
-    "Select",
-    "WebDataset",
-]
-
-Share = Annotated[float, Field(ge=0, lt=1)]
-Fraction01 = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(gt=0)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9_-]|\.[a-z0-9_-])*$", max_length=64)]
-"""What the format allows, and no dots that end it or follow one another: names become parts of paths."""
-TRAINED = "recipe:dfn"
-"""The `pretrained` of a model that the recipe itself trains, in its [dfn] section."""
+__all__ = ["Recipe", "default_rules"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+@cache
+def default_rules() -> Mapping[str, Default]:
+    """Return the rules that come with dfndr, by name."""
+    return {default.rule.reason: default for default in (*IMAGE_RULES, *TEXT_RULES)}
 
 
-class _Pool(_Strict):
-    source: str | None = None
-    license: str | None = None
-    keep: list[str] = []
-    swap_texts: Annotated[float, Field(gt=0, le=1)] | None = None
-
-
-class _Pairs(_Pool):
-    every_text: bool = False
-    uid: str | None = None
-
-
-class _Files(_Pairs):
-    path: str | list[str]
-
-    @model_validator(mode="after")
-    def _names_something(self) -> Self:
-        if not self.path or (isinstance(self.path, list) and "" in self.path):
-            raise ValueError("a path that names something")
-        return self
-
-
-class WebDataset(_Files):
-    """Tars whose members are grouped by key."""
-
-    kind: Literal["webdataset"]
-    image: str = "jpg;jpeg;png;webp;gif"
-    text: str = "txt"
-
-
-class Folder(_Files):
-    """A folder tree of images with .txt or .json beside them."""
-
-    kind: Literal["folder"]
-    image: str = "jpg;jpeg;png;webp;gif"
-    text: str = "txt"
-
-
-class Parquet(_Files):
-    """Parquet files that hold the images' bytes."""
-
-    kind: Literal["parquet"]
-    image: str = "image"
-    text: str = "text"
-
-
-class Hf(_Pairs):
-    """Anything that Hugging Face `datasets` loads."""
-
-    kind: Literal["hf"]
-    name: str
-    config: str | None = None
-    split: str = "train"
-    image: str = "image"
-    text: str = "text"
-
-
-class Glyphs(_Pool):
-    """The built-in pool: characters and their names."""
-
-    kind: Literal["glyphs"]
-    size: Annotated[int, Field(ge=8, le=512)] = 32
-    count: Positive | None = None
-    take: Annotated[tuple[Fraction01, Fraction01], Field(strict=False)] = (0.0, 1.0)
-
-
-PoolRecipe = Annotated[WebDataset | Folder | Parquet | Hf | Glyphs, Field(discriminator="kind")]
-
-
-class _Model(_Strict):
-    model: str = ""
-    pretrained: str
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    license: str = "unknown"
-
-    @model_validator(mode="after")
-    def _has_a_config(self) -> Self:
-        if not self.model and not self.pretrained.startswith((TRAINED, "hf-hub:", "local-dir:")):
-            raise ValueError(f"pretrained = {self.pretrained!r} needs a model: a built-in name or a JSON config")
-        return self
-
-    def spec(self, name: str, compute: Compute, device: str, pretrained: str) -> EncoderSpec:
-        """Return how to open the model; `pretrained` is the resolved form of what the recipe says."""
-        model = self.model or pretrained.split(":")[0]
-        shape = {"batch_size": compute.batch_size, "threads": compute.threads}
-        return EncoderSpec(name, model, pretrained, self.precision, license=self.license, device=device, **shape)
-
-
-class Score(_Model):
-    """A column of scores."""
-
-    name: Name
-    kind: Literal["clip"] = "clip"
-
-
-class Select(_Strict):
-    """Which scored rows are kept."""
-
-    by: str
-    top_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
-    threshold: Annotated[float, Field(gt=-1e9, lt=1e9)] | None = None  # scores are float32
-    count: Positive | None = None
-
-    @model_validator(mode="after")
-    def _one_rule(self) -> Select:
-        if sum(rule is not None for rule in (self.top_fraction, self.threshold, self.count)) != 1:
-            raise ValueError("exactly one of top_fraction, threshold and count is needed")
-        return self
-
-
-class Caption(_Strict):
-    """Synthetic captions; `bank` is a text file of one caption a line, or a pool whose texts are the bank."""
-
-    kind: Literal["retrieval"]
-    bank: str | PoolRecipe
-    per_image: Positive = 2
-    scorer: str | None = None
-
-
-class Embed(_Model):
-    """Vectors of one encoder."""
-
-    encoder: Name
-    of: Annotated[list[Literal["image", "text", "caption"]], Field(min_length=1)] = ["image", "text"]
-    dtype: Literal["float16", "float32"] = "float16"
-
-    @model_validator(mode="after")
-    def _of_each_once(self) -> Self:
-        if len(set(self.of)) != len(self.of):
-            raise ValueError(f"of = {self.of} names one thing twice")
-        return self
-
-
-class Output(_Strict):
-    """The shape of what comes out."""
-
-    rows_per_shard: Positive = 10_000
-    thumbnail: Annotated[int, Field(ge=0, le=1024)] = 96
-    validation: Share = 0.01
-
-
-class Compute(_Strict):
-    """What fixes the last bits: one batch shape and one number of threads for every encoder."""
-
-    batch_size: Annotated[int, Field(gt=0, le=65_536)] = 64
-    threads: Annotated[int, Field(gt=0, le=1024)] = 2
-
-
-class Dfn(_Strict):
-    """A filter that the recipe trains itself, with open_clip's trainer, on its own pools."""
-
-    pool: Annotated[list[PoolRecipe], Field(min_length=1)]
-    model: str | dict[str, Any]
-    pretrained: str | None = None
-    epochs: Positive
-    batch_size: Positive
-    learning_rate: Annotated[float, Field(gt=0)]
-    weight_decay: Annotated[float, Field(ge=0)] = 0.2
-    warmup_steps: Annotated[int, Field(ge=0)] = 100
-    beta2: Annotated[float, Field(gt=0, lt=1)] = 0.98
-    epsilon: Annotated[float, Field(gt=0)] = 1e-6
-    grad_clip_norm: Annotated[float, Field(gt=0)] | None = None
-    precision: Literal["fp32", "amp", "amp_bf16", "bf16"] = "fp32"
-    image_mean: Annotated[tuple[float, float, float], Field(strict=False)] | None = None
-    image_std: Annotated[tuple[float, float, float], Field(strict=False)] | None = None
-    crop_scale: Annotated[tuple[Fraction01, Fraction01], Field(strict=False)] = (0.9, 1.0)
-    workers: Annotated[int, Field(ge=0)] = 1
-
-    def spec(self, *, seed: int, threads: int, device: str) -> DfnSpec:
-        """Return what the trainer is given."""
-        return DfnSpec(**self.model_dump(exclude={"pool"}), seed=seed, threads=threads, device=device)
-
-
-class Recipe(_Strict):
+class Recipe(Strict):
     """The whole recipe."""
 
     name: Name
@@ -234,8 +54,14 @@ class Recipe(_Strict):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     pool: Annotated[list[PoolRecipe], Field(min_length=1)]
     dfn: Dfn | None = None
-    score: Annotated[list[Score], Field(min_length=1)]
-    select: Select
+    text_quality: TextQualityTraining | None = None
+    measure: list[curation.MeasureRecipe] = []
+    score: Annotated[list[ScoreRecipe], Field(min_length=1)]
+    duplicates: list[curation.DuplicatesRecipe] = []
+    decontaminate: list[curation.DecontaminateRecipe] = []
+    cluster: curation.Cluster | None = None
+    rule: list[curation.Rule] = []
+    select: curation.Select
     caption: list[Caption] = []
     embed: list[Embed] = []
     output: Output = Output()
@@ -243,38 +69,112 @@ class Recipe(_Strict):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
-        scores, encoders = [score.name for score in self.score], [embed.encoder for embed in self.embed]
-        for kind, names in (("score", scores), ("encoder", encoders)):
+        scores = [score.name for score in self.score]
+        encoders = [embed.encoder for embed in self.embed]
+        for kind, names in (("score", scores), ("encoder", encoders), ("measure", [one.kind for one in self.measure])):
             if len(set(names)) != len(names):
                 raise ValueError(f"every {kind} needs a name of its own, and {names} has one twice")
-        if self.select.by not in scores:
-            raise ValueError(f"[select] by = {self.select.by!r}, but the scores are {scores}")
+        self._select_names(scores)
+        if len({one.kind for one in self.duplicates}) != len(self.duplicates):
+            raise ValueError("one [[duplicates]] section of each kind is read, and there are more")
+        if len(self.decontaminate) > 1:
+            raise ValueError("one [[decontaminate]] section is read so far, and there are more")
         if len(self.caption) > 1:
             raise ValueError("one [[caption]] section is read so far, and there are more")
+        models = [score.name for score in self.clips]
         for caption in self.caption:
-            if caption.scorer is not None and caption.scorer not in scores:
-                raise ValueError(f"[[caption]] scorer = {caption.scorer!r}, but the scores are {scores}")
+            if not models or (caption.scorer is not None and caption.scorer not in models):
+                raise ValueError(f"[[caption]] scorer = {caption.scorer!r}, but the clip scores are {models}")
         if not self.caption and any("caption" in embed.of for embed in self.embed):
             raise ValueError('an [[embed]] asks for "caption", and there is no [[caption]] section')
-        models: list[_Model] = [*self.score, *self.embed]
-        if self.dfn is None and any(model.pretrained == TRAINED for model in models):
+        if self.dfn is None and any(model.pretrained == TRAINED for model in (*self.clips, *self.embed)):
             raise ValueError(f"pretrained = {TRAINED!r} needs a [dfn] section")
+        trained = [score for score in self.score if isinstance(score, TextQuality) and score.weights == TRAINED_QUALITY]
+        if trained and self.text_quality is None:
+            raise ValueError(f"weights = {TRAINED_QUALITY!r} needs a [text_quality] section")
         self._columns_differ(scores)
+        self._columns_are_there()
         return self
+
+    def _select_names(self, scores: list[str]) -> None:
+        """Raise where selection names a score that is not there."""
+        asked = [("[select] by", self.select.by), *(("[[select.also]] by", limit.by) for limit in self.select.also)]
+        asked += [("[select] deciles", name) for name in self.select.deciles]
+        single = [score.name for score in self.score if not isinstance(score, Fusion)]
+        for where, name in asked:
+            if name not in scores:
+                raise ValueError(f"{where} = {name!r}, but the scores are {scores}")
+        for score in self.score:
+            missing = sorted(set(score.of) - set(single)) if isinstance(score, Fusion) else []
+            if missing:
+                raise ValueError(f"[[score]] {score.name!r} is made of {missing}, but the scores are {single}")
 
     def _columns_differ(self, scores: list[str]) -> None:
         """Raise where two columns of the rows would have one name."""
         taken = {*POOL_SCHEMA.names, *row_types(), *(["swapped"] if any(pool.swap_texts for pool in self.pool) else [])}
-        for kind, names in (("[[score]] name", scores), *(("[[pool]] keep", pool.keep) for pool in self.pool)):
+        taken |= {name for measure in self.measure for name in measure.columns()}
+        deciles = [f"{name}_decile" for name in self.select.deciles]
+        ours = [*scores, *(["cluster"] if self.cluster else []), *deciles]
+        if len(set(ours)) != len(ours):
+            raise ValueError(f"every score and cluster needs a name of its own, and {ours} has one twice")
+        for kind, names in (("[[score]] name", ours), *(("[[pool]] keep", pool.keep) for pool in self.pool)):
             for name in names:
                 if name in taken:
                     raise ValueError(f"{kind} {name!r} is the name of a column that every build makes itself")
             taken |= set(names) if kind == "[[score]] name" else set()
 
-    def rule(self) -> Rule:
-        """Return the selection's rule."""
+    def _columns_are_there(self) -> None:
+        """Raise where a rule, a quota, a head or a search for duplicates needs what nothing makes."""
+        kept = {name for pool in self.pool for name in pool.keep} | ({"swapped"} if self._swaps else set())
+        there = {*POOL_SCHEMA.names, "sha256", "width", "height", *kept}
+        there |= {name for measure in self.measure for name in measure.columns()}
+        there |= {score.name for score in self.score if not isinstance(score, Fusion)}
+        there |= {"cluster"} if self.cluster else set()
+        there -= {"image", "problem", "detail"}
+        for rule in self.drop_rules:
+            if rule.column not in there:
+                raise ValueError(f"rule {rule.reason!r} looks at {rule.column!r}, but the columns are {sorted(there)}")
+        if self.select.quota is not None and self.select.quota.column not in there:
+            column = self.select.quota.column
+            raise ValueError(f"[select.quota] column = {column!r}, but the columns are {sorted(there)}")
+        spaces = [f"{modality}/{clip.name}" for clip in self.clips for modality in clip.vectors]
+        for given in (*self.score, *self.duplicates, *self.decontaminate, *([self.cluster] if self.cluster else [])):
+            space = getattr(given, "space", None)
+            if space is not None and space not in spaces:
+                do = 'give the [[score]] that makes it vectors = ["image"]'
+                raise ValueError(f"space = {space!r}, but the pool's spaces are {spaces}: {do}")
+            if getattr(given, "radius", None) is not None and "phash" not in there:
+                raise ValueError('near duplicates need a [[measure]] of kind = "image"')
+
+    @property
+    def _swaps(self) -> bool:
+        return any(pool.swap_texts for pool in self.pool)
+
+    @property
+    def clips(self) -> list[Clip]:
+        """The scores that a CLIP model gives."""
+        return [score for score in self.score if isinstance(score, Clip)]
+
+    @property
+    def drop_rules(self) -> tuple[DropRule, ...]:
+        """The rules in their order; raises ValueError for a default rule that is not there."""
+        return tuple(drop for rule in self.rule for drop in rule.rules(default_rules()))
+
+    def selection(self) -> Rule:
+        """Return the selection's rule, but for the groups of duplicates."""
         chosen = self.select
-        return Rule(chosen.by, chosen.top_fraction, chosen.threshold, chosen.count, self.output.validation)
+        return Rule(
+            chosen.by,
+            chosen.top_fraction,
+            chosen.threshold,
+            chosen.count,
+            self.output.validation,
+            drop=self.drop_rules,
+            fusions=tuple(score.rule() for score in self.score if isinstance(score, Fusion)),
+            also=tuple(Limit(one.by, one.top_fraction, one.threshold, one.count) for one in chosen.also),
+            quota=chosen.quota.rule() if chosen.quota else None,
+            deciles=tuple(chosen.deciles),
+        )
 
     @property
     def digest(self) -> str:

@@ -7,48 +7,42 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from dfndr.errors import RecipeError
-from dfndr_builders.recipe import (
-    Caption,
-    Compute,
-    Dfn,
-    Embed,
-    Folder,
-    Glyphs,
-    Hf,
-    Output,
-    Parquet,
-    Recipe,
-    Score,
-    Select,
-    WebDataset,
-)
+from dfndr_builders.recipe import Recipe
+from dfndr_builders.sections.base import Strict
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
-__all__ = ["read_recipe", "resolve", "resolve_weights", "shipped_recipe"]
+__all__ = ["parse_recipe", "read_recipe", "resolve", "resolve_weights", "shipped_recipe"]
 
 
 def read_recipe(path: str | os.PathLike[str]) -> tuple[Recipe, str]:
     """Return the recipe at a local path and its text; raises RecipeError that says where and what to do."""
-    from pydantic import ValidationError
-
-    where = Path(path)
     try:
-        text = where.read_bytes().decode("utf-8")
-        given = tomllib.loads(text)
+        text = Path(path).read_bytes().decode("utf-8")
     except OSError as error:
         found = error.strerror or str(error)
         raise RecipeError(str(path), expected="a recipe file (TOML)", found=found, do="Check the path.") from error
-    except (ValueError, RecursionError) as error:  # besides its own errors, tomllib lets those of int() through
-        raise RecipeError(str(path), expected="TOML in UTF-8", found=str(error), do="Mend that line.") from error
+    except ValueError as error:
+        raise RecipeError(str(path), expected="TOML in UTF-8", found=str(error), do="Save it as UTF-8.") from error
+    return parse_recipe(text, str(path)), text
+
+
+def parse_recipe(text: str, where: str) -> Recipe:
+    """Return the recipe that a text says; `where` is what errors call it."""
+    from pydantic import ValidationError
+
     try:
-        return Recipe.model_validate(given), text
+        given = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # besides its own errors, tomllib lets those of int() through
+        raise RecipeError(where, expected="TOML in UTF-8", found=str(error), do="Mend that line.") from error
+    try:
+        return Recipe.model_validate(given)
     except ValidationError as error:
-        raise _explain(where.name, error) from error
+        raise _explain(where.rpartition("/")[2], error) from error
 
 
 def resolve(path: str, folder: Path) -> str:
@@ -72,19 +66,19 @@ def resolve_weights(pretrained: str, folder: Path) -> str:
 def _explain(name: str, error: ValidationError) -> RecipeError:
     """Turn the first of pydantic's complaints into one of ours."""
     first = error.errors(include_url=False)[0]
-    parts = [part for part in first["loc"] if not (isinstance(part, str) and part in _TAGS)]
+    parts, sections = _place(first["loc"])
     where = name + ", " + _dotted(parts) if parts else name
     more = len(error.errors()) - 1
     after = f" ({more} more to mend after it.)" if more else ""
     if first["type"] == "extra_forbidden":
-        known = _fields_near(first["loc"])
+        known = list(sections[0].model_fields)
         near = difflib.get_close_matches(str(parts[-1]), known, n=1, cutoff=0.5)
         do = f"Did you mean {near[0]!r}?" if near else f"Known keys here: {', '.join(known)}."
         return RecipeError(where, expected="a known key", found=repr(parts[-1]), do=do + after)
     if first["type"] == "missing":
         return RecipeError(where, expected="this key", found="nothing", do="Add it." + after)
     if first["type"].startswith("union_tag"):
-        kinds = first.get("ctx", {}).get("expected_tags", "'webdataset', 'folder', 'parquet', 'hf', 'glyphs'")
+        kinds = ", ".join(repr(get_args(section.model_fields["kind"].annotation)[0]) for section in sections)
         found = repr(first["input"].get("kind", "nothing")) if isinstance(first["input"], dict) else "no section"
         return RecipeError(f"{where}.kind", expected=f"one of {kinds}", found=found, do="See docs/recipes.md." + after)
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
@@ -92,23 +86,34 @@ def _explain(name: str, error: ValidationError) -> RecipeError:
     return RecipeError(where, expected=message[0].lower() + message[1:], found=found, do="See docs/recipes.md." + after)
 
 
-_TAGS = {"webdataset", "folder", "parquet", "hf", "glyphs", "str"}
-
-
 def _dotted(parts: list[str | int]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
 
 
-def _fields_near(loc: tuple[str | int, ...]) -> list[str]:
-    """Return the keys that are known where an unknown one was found, by walking the models along its place."""
-    sections: dict[str, type[BaseModel]] = {
-        "dfn": Dfn, "score": Score, "select": Select, "caption": Caption, "embed": Embed, "output": Output,
-        "compute": Compute, "webdataset": WebDataset, "folder": Folder, "parquet": Parquet, "hf": Hf, "glyphs": Glyphs,
-    }  # fmt: skip
-    model: type[BaseModel] = Recipe
-    for part in loc[:-1]:
-        model = sections.get(str(part), model)
-    return list(model.model_fields)
+def _place(loc: tuple[str | int, ...]) -> tuple[list[str | int], list[type[BaseModel]]]:
+    """Return a complaint's place, without pydantic's names for the members of a union, and the sections it may be in.
+
+    The last key of an unknown or missing one leads nowhere: it is said of the section before.
+    """
+    parts: list[str | int] = []
+    sections: list[type[BaseModel]] = [Recipe]
+    for part in loc:
+        if isinstance(part, int):
+            parts.append(part)
+        elif len(sections) > 1:  # a union: this part names its member, by its kind
+            sections = [one for one in sections if part in get_args(one.model_fields["kind"].annotation)] or sections
+        else:
+            parts.append(part)
+            field = sections[0].model_fields.get(part)
+            sections = (_sections(field.annotation) if field else []) or sections
+    return parts, sections
+
+
+def _sections(annotation: object) -> list[type[BaseModel]]:
+    """Return the sections that a field may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, Strict):
+        return [annotation]
+    return [section for part in get_args(annotation) for section in _sections(part)]
 
 
 def shipped_recipe(name: str) -> Path:

@@ -166,8 +166,8 @@ def train(
     DataError where a side has fewer than `MINIMUM` distinct texts.
     """
     try:
-        from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
-        from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.metrics import roc_auc_score
     except ModuleNotFoundError as error:
         raise MissingExtra.of("scikit-learn", "curate") from error
     good = _distinct(curated, seed, most)
@@ -211,7 +211,7 @@ def _distinct(texts: Iterable[str], seed: int, most: int) -> list[str]:
 
 def _matrix(texts: Sequence[str], buckets: int) -> Any:  # noqa: ANN401  scipy has no types
     """Return the texts' features as a sparse matrix whose rows sum to one: what fastText averages over."""
-    from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
+    from scipy.sparse import csr_matrix
 
     rows = [features(text, buckets) for text in texts]
     ends = np.cumsum([0, *map(len, rows)])

@@ -24,8 +24,8 @@ from dfndr.format.schema import Space
 from dfndr.format.shard import rows_path, vectors_path, write_rows, write_vectors
 from dfndr.models import EncoderSpec
 from dfndr.storage import Stored
-from dfndr_builders.embed import vectors_of
 from dfndr_builders.stage import Stage
+from dfndr_builders.vectors import vectors_of
 
 __all__ = ["Job", "Source", "Unit", "recorded", "records_folder"]
 
@@ -34,7 +34,7 @@ HUB_FEATURES = {"thumbnail": {"_type": "Image"}}
 
 _BATCH_ROWS = 256
 _BATCH_BYTES = 64_000_000
-_PROBLEM_COLUMNS = ("uid", "key", "problem", "detail")
+_PROBLEM_COLUMNS = ("uid", "key", "problem", "detail", "source")
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,9 @@ class Job:
                     raise DataError(f"unit {unit.index}", expected="every row, in order", found="other rows", do=do)
                 rows_in += len(given)
                 is_bad = pc.is_valid(done["problem"])
-                problems.append(done.filter(is_bad).select(_PROBLEM_COLUMNS))
+                problems.append(
+                    done.filter(is_bad).select([name for name in _PROBLEM_COLUMNS if name in done.column_names])
+                )
                 good = done.filter(pc.invert(is_bad))
                 tables.append(good.select(kept.names).cast(kept))
                 for space, found in blocks.items():
@@ -116,7 +118,7 @@ class Job:
             files[space.name] = write_vectors(self.root, vectors_path(space, unit.split, unit.index), space, found)
         failed: dict[str, int] = {}
         if problems is not None and len(problems):
-            problems = problems.rename_columns(["uid", "key", "reason", "detail"])
+            problems = problems.rename_columns({"problem": "reason"})
             files["problems"] = write_rows(self.root, rows_path(unit.split, unit.index, "problems"), problems)
             counts = problems["reason"].value_counts().to_pylist()
             failed = dict(sorted((entry["values"], entry["counts"]) for entry in counts))

@@ -70,11 +70,13 @@ def outputs(folder: Path) -> dict[str, str]:
 
 
 def test_the_commands_on_ones_own_pictures_do_what_is_said(folder: Path, outputs: dict[str, str]) -> None:
-    assert list(outputs) == ["plan", "build", "info", "verify", "search", "train-head", "eval"]
+    assert list(outputs) == ["plan", "build", "info", "verify", "search", "train-head", "eval", "report", "select"]
     manifest = read_manifest("my-set")
     assert (manifest.funnel[0].rows_in, len(manifest)) == (60, 30)
     assert len(outputs["search"].splitlines()) == 5
     assert all("R@1 " in outputs[verb] and "R@10" in outputs[verb] for verb in ("train-head", "eval"))
+    assert "Funnel" in Path(outputs["report"].strip()).read_text(encoding="utf-8")
+    assert "60 dropped: width_below" in outputs["select"].partition("as tried")[2]
     assert {"head.safetensors", "curve.png"} <= {path.name for path in (folder / "my-head").iterdir()}
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dfndr_builders import recipe as told
 from dfndr_builders.plan import plan
+from dfndr_builders.recipe import Recipe, default_rules
 from dfndr_builders.recipe_file import read_recipe
+from dfndr_builders.rules import DropRule
+from dfndr_builders.sections import curation, models, pools
 from pydantic import BaseModel
 
 ROOT = Path(__file__).parents[2]
@@ -17,27 +19,46 @@ PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
 RECIPES = sorted((ROOT / "builders" / "recipes").glob("*.toml"))
 POOLS = "`[[pool]]`"
 SECTIONS = [
-    (told.Recipe, ["At the top"]),
-    (told.WebDataset, [POOLS, "`webdataset` and `folder`"]),
-    (told.Folder, [POOLS, "`webdataset` and `folder`"]),
-    (told.Parquet, [POOLS, "`parquet`"]),
-    (told.Hf, [POOLS, "`hf`"]),
-    (told.Glyphs, [POOLS, "`glyphs`"]),
-    (told.Dfn, ["`[dfn]`"]),
-    (told.Score, ["`[[score]]`"]),
-    (told.Select, ["`[select]`"]),
-    (told.Caption, ["`[[caption]]`"]),
-    (told.Embed, ["`[[embed]]`"]),
-    (told.Output, ["`[output]`"]),
-    (told.Compute, ["`[compute]`"]),
+    (Recipe, ["At the top"]),
+    (pools.WebDataset, [POOLS, "`webdataset` and `folder`"]),
+    (pools.Folder, [POOLS, "`webdataset` and `folder`"]),
+    (pools.Parquet, [POOLS, "`parquet`"]),
+    (pools.Hf, [POOLS, "`hf`"]),
+    (pools.Glyphs, [POOLS, "`glyphs`"]),
+    (models.Dfn, ["`[dfn]`"]),
+    (models.TextQualityTraining, ["`[text_quality]`"]),
+    (models.Clip, ["`clip`"]),
+    (models.TextQuality, ["`text-quality`"]),
+    (models.Head, ["`head`"]),
+    (models.Fusion, ["`fusion`"]),
+    (models.Random, ["`random`"]),
+    (models.Caption, ["`[[caption]]`"]),
+    (models.Embed, ["`[[embed]]`"]),
+    (models.Output, ["`[output]`"]),
+    (models.Compute, ["`[compute]`"]),
+    (curation.MeasureImage, ["Pictures: `image`"]),
+    (curation.MeasureText, ["Texts: `text`"]),
+    (curation.MeasureLanguage, ["Languages: `language`"]),
+    (curation.SameImage, ["`same_image`"]),
+    (curation.SameText, ["`same_text`"]),
+    (curation.NearDuplicates, ["`near`"]),
+    (curation.SemanticDuplicates, ["`semantic`"]),
+    (curation.NearContamination, ["By perceptual hash"]),
+    (curation.SemanticContamination, ["By vectors"]),
+    (curation.Cluster, ["`[cluster]`"]),
+    (curation.Rule, ["`[[rule]]`"]),
+    (curation.Limit, ["`[[select.also]]`"]),
+    (curation.Quota, ["`[select.quota]`"]),
+    (curation.Select, ["`[select]`"]),
 ]
 
 
 def _keys_under(heading: str) -> dict[str, str]:
-    """Return the keys of the first table under a heading, each with what stands in its column of defaults."""
+    """Return the keys of the tables of keys under a heading, each with what stands in its column of defaults."""
     parts = re.split(r"^#{2,3} (.+)$", PAGE, flags=re.MULTILINE)
     text = dict(zip(parts[1::2], parts[2::2], strict=True))[heading]
-    return dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|", text, flags=re.MULTILINE))
+    tables = re.findall(r"^\| key \|.*\n((?:\|.*\n)+)", text + "\n", flags=re.MULTILINE)
+    return dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|", "".join(tables), flags=re.MULTILINE))
 
 
 def _default(model: type[BaseModel], key: str) -> object:
@@ -65,9 +86,9 @@ def test_every_key_of_a_section_is_explained_with_its_default(model: type[BaseMo
 
 
 def test_every_section_that_a_recipe_may_have_is_compared_with_the_page() -> None:
-    strict = {model for model in vars(told).values() if isinstance(model, type) and issubclass(model, BaseModel)}
-    public = {model for model in strict if not model.__name__.startswith("_")} - {BaseModel}
-    assert public == {model for model, _ in SECTIONS}
+    named = {getattr(module, name) for module in (pools, models, curation) for name in module.__all__}
+    sections = {one for one in named if isinstance(one, type) and issubclass(one, BaseModel)}
+    assert sections | {Recipe} == {model for model, _ in SECTIONS}
 
 
 BASE = """
@@ -82,7 +103,34 @@ select = { by = "clip", top_fraction = 0.5 }
 @pytest.mark.parametrize("block", re.findall(r"^```toml\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL))
 def test_every_example_of_the_page_is_valid(block: str) -> None:
     given: dict[str, Any] = tomllib.loads(block)
-    told.Recipe.model_validate(given if "name" in given else tomllib.loads(BASE) | given)
+    Recipe.model_validate(given if "name" in given else tomllib.loads(BASE) | given)
+
+
+def test_every_default_rule_has_a_row_with_its_limit_source_and_examples() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", PAGE, flags=re.MULTILINE)
+    on_the_page = {reason: (column, where.strip(), *map(str.strip, rest)) for reason, column, where, *rest in rows}
+    assert on_the_page == {
+        reason: (
+            default.rule.column,
+            _in_words(default.rule),
+            default.source,
+            *map(_cell, (default.drops, default.keeps)),
+        )
+        for reason, default in default_rules().items()
+    }
+
+
+def _in_words(rule: DropRule) -> str:
+    if isinstance(rule.value, tuple):
+        return "one of " + ", ".join(f"`{value}`" for value in rule.value)
+    if isinstance(rule.value, bool):
+        return f"is {str(rule.value).lower()}"
+    return f"{rule.comparison} {rule.value:,}"
+
+
+def _cell(example: str) -> str:
+    """Return an example as it stands in a table: long ones are cut."""
+    return example if len(example) <= 100 else f"{example[:40]}… ({len(example.split())} words)"
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -10,9 +10,15 @@ from dfndr_builders.bank import BankRows, write_texts
 from dfndr_builders.caption import CaptionStage, Retrieval
 from dfndr_builders.embed import Embed
 from dfndr_builders.inspect import Inspect
+from dfndr_builders.measure.image import MeasureImage
+from dfndr_builders.measure.language import MeasureLanguage
+from dfndr_builders.measure.repair import Repair
+from dfndr_builders.measure.text import MeasureText
 from dfndr_builders.phase import Model, made_with, run_phase
 from dfndr_builders.score.clip import ClipScore
+from dfndr_builders.score.text_quality import TextQualityScore
 from dfndr_builders.stage import Chain, Stage
+from dfndr_builders.text_quality import train
 from dfndr_builders.thumbnail import Thumbnail
 from support.models import tiny_spec
 from support.pairs import glyph_table, mixed_table
@@ -52,9 +58,31 @@ def _embed(modality: str, per_row: int = 1) -> Callable[[Path], Stage]:
     return lambda folder: Embed(Space(modality, "tiny", 16, per_row), tiny_spec(folder))
 
 
+def _quality(folder: Path) -> Stage:
+    curated = [f"a {colour} {thing} on the grass" for colour in COLOURS for thing in THINGS]
+    raw = [f"{thing} {number} of {colour}" for colour in COLOURS for number, thing in enumerate(THINGS)]
+    train(curated, raw, seed=0).save(folder / "quality")
+    return TextQualityScore("quality", str(folder / "quality"))
+
+
+COLOURS = ["red", "blue", "green", "white", "black", "brown", "pink", "grey", "orange", "yellow", "purple", "golden"]
+THINGS = ["dog", "cat", "horse", "bird", "ball", "car", "boat", "kite", "tree", "chair"]
+
+
+def _score_with_vectors(folder: Path) -> Stage:
+    spaces = (Space("image", "dfn", 16), Space("text", "dfn", 16))
+    return ClipScore("dfn", tiny_spec(folder), spaces)
+
+
 STAGES: dict[str, Callable[[Path], Stage]] = {
     "inspect": lambda folder: Inspect(),
     "score": lambda folder: ClipScore("dfn", tiny_spec(folder)),
+    "score-with-vectors": _score_with_vectors,
+    "text-quality": _quality,
+    "measure-image": lambda folder: MeasureImage(),
+    "measure-text": lambda folder: MeasureText(("sign",)),
+    "measure-language": lambda folder: MeasureLanguage(("de", "en", "fr")),
+    "repair": lambda folder: Chain((Repair(), MeasureText())),
     "caption": _captions,
     "embed-image": _embed("image"),
     "embed-text": _embed("text"),

@@ -12,7 +12,7 @@ from dfndr_builders.rules import DropRule
 from dfndr_builders.select import Fusion, Limit, Quota, Rule, read_selection, select
 from dfndr_builders.select.cuts import cut_at, find_cuts, within
 from dfndr_builders.select.repeats import repeated_hashes
-from dfndr_builders.select.sources import COUNTED, OTHERS, counts_by_source, step_of_counts
+from dfndr_builders.sources import COUNTED, OTHERS, counts_by_source, step_of_counts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.tiny import write_dataset

@@ -8,8 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from dfndr.encoder import open_encoder
+from dfndr.format.schema import Space
 from dfndr.models import EncoderSpec
 from dfndr_builders.stage import Step, good_rows, mark_problems, require
+from dfndr_builders.vectors import vectors_column, vectors_type
 
 __all__ = ["ClipScore"]
 
@@ -18,16 +20,22 @@ __all__ = ["ClipScore"]
 class ClipScore:
     """Add column `name`: the cosine in [-1, 1], float32; the model's own preprocessing and tokenizer are used.
 
-    A row whose picture cannot be decoded, or whose score is not finite, gets that reason and a null score.
+    The vectors it is made of are kept as columns where `spaces` asks for those of the image or the text. A row whose
+    picture cannot be decoded, or whose score is not finite, gets that reason, a null score and vectors of zeros.
     """
 
     name: str
     encoder: EncoderSpec
+    spaces: tuple[Space, ...] = ()
 
     def schema(self, given: pa.Schema) -> pa.Schema:
         """Return the given schema with the score's column."""
         require(f"score {self.name!r}", given, {"image": pa.large_binary(), "text": pa.string()})
-        return given.append(pa.field(self.name, pa.float32()))
+        added = [
+            pa.field(self.name, pa.float32()),
+            *(pa.field(space.name, vectors_type(space)) for space in self.spaces),
+        ]
+        return pa.schema([*given, *added])
 
     def open(self) -> Step:
         """Load the model."""
@@ -38,7 +46,8 @@ class ClipScore:
             images = encoder.encode_images([table["image"][row].as_py() for row in rows])
             texts = encoder.encode_texts([table["text"][row].as_py() for row in rows])
             cosines = np.einsum("nd,nd->n", images.vectors, texts.vectors, dtype=np.float64).astype(np.float32)
-            scores: list[float | None] = [None] * len(table)
+            size = len(table)
+            scores: list[float | None] = [None] * size
             problems: dict[int, tuple[str, str]] = {}
             for place, row in enumerate(rows):
                 bad = images.problems.get(place) or texts.problems.get(place)
@@ -47,7 +56,12 @@ class ClipScore:
                     problems[row] = (reason, bad[1])
                 else:
                     scores[row] = float(cosines[place])
-            field = self.schema(table.schema).field(self.name)
-            return mark_problems(table.append_column(field, pa.array(scores, field.type)), problems)
+            table = table.append_column(pa.field(self.name, pa.float32()), pa.array(scores, pa.float32()))
+            for space in self.spaces:
+                vectors = images.vectors if space.modality == "image" else texts.vectors
+                blocks = np.zeros((size, 1, space.dim), dtype=space.dtype)
+                blocks[rows, 0] = vectors
+                table = table.append_column(pa.field(space.name, vectors_type(space)), vectors_column(blocks))
+            return mark_problems(table, problems)
 
         return step

@@ -28,8 +28,8 @@ from dfndr_builders.select.marks import Uids, mark_groups, mark_listed
 from dfndr_builders.select.rule import Rule
 from dfndr_builders.select.running import KEPT, NOT_FINITE, Running, columns_needed
 from dfndr_builders.select.selection import DONE, Selection, share_limit
-from dfndr_builders.select.sources import COUNTED, step_of_counts
 from dfndr_builders.select.writing import write_audit, write_kept, write_samples
+from dfndr_builders.sources import COUNTED, step_of_counts
 
 __all__ = ["select"]
 
@@ -58,7 +58,7 @@ def select(
             frame = open_frame(database, scores, derived, needed=columns_needed(rule), folder=folder)
             running = Running(database, frame, rule)
             absent = _narrow_down(running, folder, include=include, exclude=exclude)
-            return _write(running, verdict_of(running), out, absent=absent, rows_in=len(scores))
+            return _write(running, verdict_of(running), out, absent=absent, scores=scores)
 
         chosen, stored = interruptible(opened, work)
     files = {file.path: file.size_bytes for file in stored}
@@ -81,7 +81,7 @@ def _narrow_down(running: Running, folder: Path, *, include: Uids | None, exclud
 
 
 def _write(
-    running: Running, verdict: Verdict, out: str, *, absent: dict[str, int], rows_in: int
+    running: Running, verdict: Verdict, out: str, *, absent: dict[str, int], scores: Dataset
 ) -> tuple[Selection, list[Stored]]:
     database, rule, reasons = running.database, running.rule, running.reasons
     last = len(reasons) - 1
@@ -99,9 +99,10 @@ def _write(
     step = step_of_counts(
         "select",
         _counted(found, reasons),
-        rows_in=rows_in,
+        rows_in=len(scores),
         reasons=always,
         by_source=has_source,
+        named=scores.manifest.funnel[-1].sources or None if scores.manifest.funnel else None,
     )
     rows = _keep(running)
     cut = rows_of(database, "SELECT min(score) FROM kept")[0][0]

@@ -1,0 +1,108 @@
+"""What the phases of one build share: the recipe, where it lies and where it goes, its models, its manifests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dfndr import storage
+from dfndr.format.manifest import Manifest, Shard, Step
+from dfndr.format.schema import Space
+from dfndr.progress import Progress
+from dfndr.storage import Stored
+from dfndr_builders.phase import Model, made_with
+from dfndr_builders.pools.base import Pool
+from dfndr_builders.recipe import Recipe
+from dfndr_builders.recipe_file import resolve, resolve_weights
+from dfndr_builders.sections.base import TRAINED
+from dfndr_builders.sections.models import Clip, Embed
+from dfndr_builders.timings import Timings
+
+__all__ = ["Context", "listing"]
+
+
+@dataclass
+class Context:
+    """One build in progress."""
+
+    recipe: Recipe
+    text: str
+    folder: Path
+    root: str
+    device: str
+    progress: Progress
+    filter: str = ""
+    """The folder of the filter that the recipe trained, relative to the root."""
+    files: dict[str, Stored] = field(default_factory=dict)
+    """Files of the dataset that belong to no shard, by role: a filter trained on the way, configs of models, audits."""
+
+    @property
+    def timings(self) -> Timings:
+        """What was done, and how long it took."""
+        return Timings(storage.join(self.root, "phases"))
+
+    def phase(self, kind: str, digest: str) -> str:
+        """Return the folder of a phase."""
+        return storage.join(self.root, "phases", f"{kind}-{digest[:12]}")
+
+    def relative(self, path: str) -> str:
+        """Return a path below the root as it stands in the manifest."""
+        return path.removeprefix(self.root).lstrip("/")
+
+    def resolve(self, path: str) -> str:
+        """Return a path of the recipe as an absolute one."""
+        return resolve(path, self.folder)
+
+    def keep(self, folder: str) -> None:
+        """Make the files of a folder below the root, such as trained weights, belong to the dataset."""
+        for name in storage.list_files(storage.join(self.root, folder)):
+            path = storage.join(self.root, folder, name)
+            self.files[f"{folder}/{name}"] = Stored(f"{folder}/{name}", storage.size_of(path), storage.sha256_of(path))
+
+    def model(self, given: Clip | Embed, name: str) -> Model:
+        """Return a model of the recipe; a config of the recipe's own goes with the dataset, for search to find."""
+        pretrained, written = resolve_weights(given.pretrained, self.folder), given.pretrained
+        if given.pretrained == TRAINED:
+            pretrained, written = "local-dir:" + storage.join(self.root, self.filter), f"local-dir:{self.filter}"
+        config = ""
+        if given.model.endswith(".json"):
+            path = self.resolve(given.model)
+            stored = storage.put(self.root, f"models/{name}-{{hash8}}.json", storage.read_bytes(path))
+            self.files[stored.path], config = stored, stored.path
+            given = given.model_copy(update={"model": path})
+        return Model(given.spec(name, self.recipe.compute, self.device, pretrained), written, config)
+
+    def manifest(
+        self,
+        digest: str,
+        *,
+        shards: tuple[Shard, ...],
+        funnel: tuple[Step, ...],
+        spaces: tuple[Space, ...] = (),
+        encoders: Mapping[str, Model] | None = None,
+        scorers: Mapping[str, Model] | None = None,
+        files: Mapping[str, Stored] | None = None,
+        more: Mapping[str, object] | None = None,
+    ) -> Manifest:
+        """Return the manifest of the dataset, or of a phase, under the phase's digest."""
+        pools = [given.model_dump(mode="json", exclude_defaults=True) for given in self.recipe.pool]
+        return Manifest(
+            name=self.recipe.name,
+            license=self.recipe.license,
+            recipe=self.text,
+            recipe_digest=self.recipe.digest,
+            seed=self.recipe.seed,
+            spaces=spaces,
+            encoders={name: model.record for name, model in (encoders or {}).items()},
+            scorers={name: model.record for name, model in (scorers or {}).items()},
+            shards=shards,
+            funnel=funnel,
+            provenance={"phase": digest, "pools": pools, "made_with": made_with(), **(more or {})},
+            files=files or {},
+        )
+
+
+def listing(pool: Pool) -> list[list[object]]:
+    """Return what a phase remembers of a pool's shards: each one's base name and size."""
+    return [[shard.name.rsplit("/", 1)[-1], shard.size_bytes] for shard in pool.shards()]

@@ -1,0 +1,1 @@
+"""What each section of a recipe may say, as strict pydantic models."""

@@ -1,0 +1,182 @@
+"""What models are trained, asked and embedded with: [dfn], [[score]], [[caption]], [[embed]], [output], [compute]."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from dfndr.models import EncoderSpec
+from dfndr_builders.dfn import DfnSpec
+from dfndr_builders.sections.base import TRAINED, Fraction01, Name, Positive, Share, Strict
+from dfndr_builders.sections.pools import PoolRecipe
+from dfndr_builders.select import Fusion as FusionRule
+
+__all__ = [
+    "TRAINED_QUALITY",
+    "Caption",
+    "Clip",
+    "Compute",
+    "Dfn",
+    "Embed",
+    "Fusion",
+    "Head",
+    "Output",
+    "Random",
+    "ScoreRecipe",
+    "TextQuality",
+    "TextQualityTraining",
+]
+
+TRAINED_QUALITY = "recipe:text-quality"
+"""The `weights` of the text-quality classifier that the recipe itself trains, in its [text_quality] section."""
+
+
+class Model(Strict):
+    """How a model is found, and in what precision it runs."""
+
+    model: str = ""
+    pretrained: str
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    license: str = "unknown"
+
+    @model_validator(mode="after")
+    def _has_a_config(self) -> Self:
+        if not self.model and not self.pretrained.startswith((TRAINED, "hf-hub:", "local-dir:")):
+            raise ValueError(f"pretrained = {self.pretrained!r} needs a model: a built-in name or a JSON config")
+        return self
+
+    def spec(self, name: str, compute: Compute, device: str, pretrained: str) -> EncoderSpec:
+        """Return how to open the model; `pretrained` is the resolved form of what the recipe says."""
+        model = self.model or pretrained.split(":")[0]
+        shape = {"batch_size": compute.batch_size, "threads": compute.threads}
+        return EncoderSpec(name, model, pretrained, self.precision, license=self.license, device=device, **shape)
+
+
+class Clip(Model):
+    """A column of cosines between a CLIP model's features of picture and text."""
+
+    name: Name
+    kind: Literal["clip"] = "clip"
+    vectors: list[Literal["image", "text"]] = []
+
+
+class TextQuality(Strict):
+    """A column of probabilities that a text is curated, by a classifier of words and bigrams."""
+
+    name: Name
+    kind: Literal["text-quality"]
+    weights: str
+
+
+class Head(Strict):
+    """A column of scores by a head that was trained on cached vectors."""
+
+    name: Name
+    kind: Literal["head"]
+    head: str
+    space: str
+
+
+class Fusion(Strict):
+    """A score made of others."""
+
+    name: Name
+    kind: Literal["fusion"]
+    how: Literal["rank", "z", "weighted"]
+    of: Annotated[dict[str, float], Field(min_length=1)]
+
+    def rule(self) -> FusionRule:
+        """Return it as selection knows it."""
+        return FusionRule(self.name, self.how, tuple(self.of.items()))
+
+
+class Random(Strict):
+    """A column of uniform numbers by a hash of seed and uid."""
+
+    name: Name
+    kind: Literal["random"]
+
+
+def _kind(given: object) -> str:
+    return str(given.get("kind", "clip") if isinstance(given, dict) else getattr(given, "kind", "clip"))
+
+
+ScoreRecipe = Annotated[
+    Annotated[Clip, Tag("clip")]
+    | Annotated[TextQuality, Tag("text-quality")]
+    | Annotated[Head, Tag("head")]
+    | Annotated[Fusion, Tag("fusion")]
+    | Annotated[Random, Tag("random")],
+    Discriminator(_kind),
+]
+
+
+class TextQualityTraining(Strict):
+    """A text-quality classifier that the recipe trains itself: the texts of curated pools against those of raw ones."""
+
+    curated: Annotated[list[PoolRecipe], Field(min_length=1)]
+    raw: Annotated[list[PoolRecipe], Field(min_length=1)]
+
+
+class Caption(Strict):
+    """Synthetic captions; `bank` is a text file of one caption a line, or a pool whose texts are the bank."""
+
+    kind: Literal["retrieval"]
+    bank: str | PoolRecipe
+    per_image: Positive = 2
+    scorer: str | None = None
+
+
+class Embed(Model):
+    """Vectors of one encoder."""
+
+    encoder: Name
+    of: Annotated[list[Literal["image", "text", "caption"]], Field(min_length=1)] = ["image", "text"]
+    dtype: Literal["float16", "float32"] = "float16"
+
+    @model_validator(mode="after")
+    def _of_each_once(self) -> Self:
+        if len(set(self.of)) != len(self.of):
+            raise ValueError(f"of = {self.of} names one thing twice")
+        return self
+
+
+class Output(Strict):
+    """The shape of what comes out."""
+
+    rows_per_shard: Positive = 10_000
+    thumbnail: Annotated[int, Field(ge=0, le=1024)] = 96
+    validation: Share = 0.01
+
+
+class Compute(Strict):
+    """What fixes the last bits: one batch shape and one number of threads for every encoder."""
+
+    batch_size: Annotated[int, Field(gt=0, le=65_536)] = 64
+    threads: Annotated[int, Field(gt=0, le=1024)] = 2
+
+
+class Dfn(Strict):
+    """A filter that the recipe trains itself, with open_clip's trainer, on its own pools."""
+
+    pool: Annotated[list[PoolRecipe], Field(min_length=1)]
+    model: str | dict[str, Any]
+    pretrained: str | None = None
+    epochs: Positive
+    batch_size: Positive
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)] = 0.2
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    beta2: Annotated[float, Field(gt=0, lt=1)] = 0.98
+    epsilon: Annotated[float, Field(gt=0)] = 1e-6
+    grad_clip_norm: Annotated[float, Field(gt=0)] | None = None
+    precision: Literal["fp32", "amp", "amp_bf16", "bf16"] = "fp32"
+    image_mean: Annotated[tuple[float, float, float], Field(strict=False)] | None = None
+    image_std: Annotated[tuple[float, float, float], Field(strict=False)] | None = None
+    crop_scale: Annotated[tuple[Fraction01, Fraction01], Field(strict=False)] = (0.9, 1.0)
+    workers: Annotated[int, Field(ge=0)] = 1
+
+    def spec(self, *, seed: int, threads: int, device: str) -> DfnSpec:
+        """Return what the trainer is given."""
+        return DfnSpec(**self.model_dump(exclude={"pool"}), seed=seed, threads=threads, device=device)

@@ -1,0 +1,80 @@
+"""[[pool]]: where pairs come from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from dfndr_builders.sections.base import Fraction01, Part, Positive, Strict
+
+__all__ = ["Folder", "Glyphs", "Hf", "Parquet", "PoolRecipe", "WebDataset"]
+
+
+class _Pool(Strict):
+    source: str | None = None
+    license: str | None = None
+    keep: list[str] = []
+    swap_texts: Part | None = None
+
+
+class _Pairs(_Pool):
+    every_text: bool = False
+    uid: str | None = None
+
+
+class _Files(_Pairs):
+    path: str | list[str]
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        if not self.path or (isinstance(self.path, list) and "" in self.path):
+            raise ValueError("a path that names something")
+        return self
+
+
+class WebDataset(_Files):
+    """Tars whose members are grouped by key."""
+
+    kind: Literal["webdataset"]
+    image: str = "jpg;jpeg;png;webp;gif"
+    text: str = "txt"
+
+
+class Folder(_Files):
+    """A folder tree of images with .txt or .json beside them."""
+
+    kind: Literal["folder"]
+    image: str = "jpg;jpeg;png;webp;gif"
+    text: str = "txt"
+
+
+class Parquet(_Files):
+    """Parquet files that hold the images' bytes."""
+
+    kind: Literal["parquet"]
+    image: str = "image"
+    text: str = "text"
+
+
+class Hf(_Pairs):
+    """Anything that Hugging Face `datasets` loads."""
+
+    kind: Literal["hf"]
+    name: str
+    config: str | None = None
+    split: str = "train"
+    image: str = "image"
+    text: str = "text"
+
+
+class Glyphs(_Pool):
+    """The built-in pool: characters and their names."""
+
+    kind: Literal["glyphs"]
+    size: Annotated[int, Field(ge=8, le=512)] = 32
+    count: Positive | None = None
+    take: Annotated[tuple[Fraction01, Fraction01], Field(strict=False)] = (0.0, 1.0)
+
+
+PoolRecipe = Annotated[WebDataset | Folder | Parquet | Hf | Glyphs, Field(discriminator="kind")]

@@ -1,0 +1,205 @@
+"""Another selection on the scores that are there: what it would change, in seconds, without a model or a picture."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast, get_args
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dfndr import storage
+from dfndr.dataset import Dataset, open_dataset
+from dfndr.describe import funnel_lines
+from dfndr.errors import UsageError
+from dfndr.format.manifest import MANIFEST, Step
+from dfndr.format.schema import SPLITS
+from dfndr.seeds import hash_int
+from dfndr_builders.choosing import read_lists, rule_of
+from dfndr_builders.derived import read_derived
+from dfndr_builders.recipe import default_rules
+from dfndr_builders.recipe_file import parse_recipe, read_recipe
+from dfndr_builders.rules import Comparison, DropRule, Value
+from dfndr_builders.select import Rule, Selection, read_selection, select
+
+__all__ = ["Changes", "Trial", "try_selection"]
+
+_EXAMPLES = 8
+_RULE = re.compile(rf"(?P<column>\w[\w.-]*)\s+(?P<comparison>{'|'.join(get_args(Comparison))})\s+(?P<value>.+)")
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What to try instead of what a recipe says; None and nothing leave it as it is."""
+
+    by: str | None = None
+    top_fraction: float | None = None
+    threshold: float | None = None
+    count: int | None = None
+    rules: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A selection that was tried beside the one that the dataset was made by."""
+
+    before: Step
+    after: Step
+    cuts: tuple[float | None, float | None]
+    samples: tuple[int, int]
+    both: int
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    uids: pa.Array
+    """The uids that it keeps, in the pool's order."""
+
+    def to_json(self) -> dict[str, object]:
+        """Return what `dfndr select --json` prints."""
+        return {
+            "before": self.before.to_json() | {"cut": self.cuts[0], "samples": self.samples[0]},
+            "after": self.after.to_json() | {"cut": self.cuts[1], "samples": self.samples[1]},
+            "kept_by_both": self.both,
+            "added": self.after.rows_out - self.both,
+            "removed": self.before.rows_out - self.both,
+            "examples": {"added": list(self.added), "removed": list(self.removed)},
+        }
+
+    def __str__(self) -> str:
+        lines = ["as it is", *funnel_lines((self.before,)), "", "as tried", *funnel_lines((self.after,)), ""]
+        for name, number in (("cut", self.cuts), ("in the running", self.samples)):
+            lines.append(f"  {name:<16}" + " -> ".join("none" if one is None else f"{one:,.6g}" for one in number))
+        added, removed = self.after.rows_out - self.both, self.before.rows_out - self.both
+        lines.append(f"  {'kept by both':<16}{self.both:,}; {added:,} more would come in, {removed:,} would go")
+        for title, texts in (("some that would come in", self.added), ("some that would go", self.removed)):
+            if texts:
+                lines += ["", title, *(f"  {text[:110]}" for text in texts)]
+        return "\n".join(lines)
+
+
+def try_selection(
+    root: str | os.PathLike[str], changes: Changes, *, recipe: str | os.PathLike[str] | None = None
+) -> Trial:
+    """Select again from the scores that a build left, by its own recipe or another one, with changes; write nothing.
+
+    Raises UsageError where the phases of the build are gone, RecipeError where a column is not there.
+    """
+    place = os.fspath(root)
+    dataset = open_dataset(place)
+    scores, chosen, derived = _phases(dataset)
+    if recipe is None:
+        told, folder = parse_recipe(dataset.manifest.recipe, f"the recipe of {place}"), Path.cwd()
+    else:
+        told, folder = read_recipe(recipe)[0], Path(recipe).resolve().parent
+    names = {name for paths in derived for name in pq.read_schema(paths[0]).names}
+    rule = _changed(rule_of(told, names), changes)
+    before = read_selection(chosen)
+    if before is None:
+        raise _gone(place)
+    with tempfile.TemporaryDirectory() as out:
+        include, exclude = read_lists(told, folder)
+        after = select(scores, rule, out, derived=derived, include=include, exclude=exclude)
+        was, is_now = _uids(chosen, before), _uids(out, after)
+    added = is_now.filter(pc.invert(pc.is_in(is_now, was)))
+    removed = was.filter(pc.invert(pc.is_in(was, is_now)))
+    return Trial(
+        before.step,
+        after.step,
+        (before.cut, after.cut),
+        (before.samples, after.samples),
+        len(is_now) - len(added),
+        _texts(scores, added),
+        _texts(scores, removed),
+        is_now,
+    )
+
+
+def _phases(dataset: Dataset) -> tuple[Dataset, str, list[list[str]]]:
+    """Return the scores, the folder of the selection and the derived columns' files that a dataset was made from."""
+    provenance = dataset.manifest.provenance
+    selection, derived = provenance.get("selection"), provenance.get("derived", [])
+    chosen = selection.get("phase") if isinstance(selection, Mapping) else None
+    scores = storage.join(dataset.root, str(provenance.get("scores")))
+    is_there = storage.exists(storage.join(scores, MANIFEST))
+    if not is_there or not isinstance(chosen, str) or not isinstance(derived, list):
+        raise _gone(dataset.root)
+    found = [read_derived(storage.join(dataset.root, str(path))) for path in derived]
+    if None in found:
+        raise _gone(dataset.root)
+    return (
+        open_dataset(scores, check="size"),
+        storage.join(dataset.root, chosen),
+        [columns.paths() for columns in found if columns is not None],
+    )
+
+
+def _gone(root: str) -> UsageError:
+    do = "Run the build again: it makes what is missing."
+    return UsageError(root, expected="a dataset with the phases of its build (phases/)", found="some are gone", do=do)
+
+
+def _changed(rule: Rule, changes: Changes) -> Rule:
+    """Return the rule with what is to be tried in place of what it says."""
+    there = {one.reason for one in rule.drop}
+    unknown = [name for name in changes.without if name not in there]
+    if unknown:
+        expected = f"one of the recipe's rules: {', '.join(sorted(there)) or 'none'}"
+        raise UsageError("--without", expected=expected, found=unknown[0], do="Name one of them.")
+    drop = tuple(one for one in rule.drop if one.reason not in changes.without)
+    drop += tuple(more for text in changes.rules for more in _parsed(text))
+    limits = {key: getattr(changes, key) for key in ("top_fraction", "threshold", "count")}
+    if any(limit is not None for limit in limits.values()):
+        if sum(limit is not None for limit in limits.values()) > 1:
+            do = "Give just one of them."
+            raise UsageError("select", expected="one of --top-fraction, --threshold and --count", found="more", do=do)
+        rule = replace(rule, **limits)
+    return replace(rule, by=changes.by or rule.by, drop=drop)
+
+
+def _parsed(text: str) -> list[DropRule]:
+    """Return the rules that a text names: default ones, or a condition such as `words below 3`."""
+    named = [one.rule for name, one in default_rules().items() if text in (name, one.family)]
+    if named:
+        return named
+    match = _RULE.fullmatch(text.strip())
+    if match is None:
+        expected = "a default rule, or a column, a comparison and a value: 'words below 3'"
+        raise UsageError("--rule", expected=expected, found=repr(text), do="See docs/recipes.md.")
+    comparison = cast("Comparison", match["comparison"])
+    reason = re.sub(r"\W+", "_", f"{match['column']}_{comparison}".lower())
+    return [DropRule(reason, match["column"], comparison, _value(match["value"], comparison))]
+
+
+def _value(text: str, comparison: Comparison) -> Value:
+    if comparison in ("one_of", "not_one_of"):
+        return tuple(part.strip() for part in text.split(","))
+    if comparison == "is" and text in ("true", "false"):
+        return text == "true"
+    try:
+        return float(text)
+    except ValueError:
+        if comparison == "is":
+            return text
+        raise UsageError("--rule", expected=f"a number after {comparison}", found=repr(text), do="Mend it.") from None
+
+
+def _uids(root: str, selection: Selection) -> pa.Array:
+    names = [storage.join(root, f"{split}.parquet") for split in SPLITS if selection.rows[split]]
+    parts = [pq.read_table(name, columns=["shard", "row", "uid"]) for name in names]
+    if not parts:
+        return pa.array([], pa.string())
+    return pa.concat_tables(parts).sort_by([("shard", "ascending"), ("row", "ascending")])["uid"].combine_chunks()
+
+
+def _texts(scores: Dataset, uids: pa.Array) -> tuple[str, ...]:
+    """Return the texts of some of the uids: those whose hashes come first."""
+    some = sorted(uids.to_pylist(), key=lambda uid: hash_int(0, uid))[:_EXAMPLES] if len(uids) else []
+    found = scores.rows(["uid", "text"], where=pc.field("uid").isin(some)).to_pylist() if some else []
+    texts = {row["uid"]: " ".join((row["text"] or "").split()) for row in found}
+    return tuple(texts[uid] for uid in some)
