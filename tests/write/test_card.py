@@ -100,7 +100,8 @@ def test_nothing_that_a_manifest_says_is_markup() -> None:
     outside = re.sub(r"^(`{3,}).*?^\1$", "", body, flags=re.MULTILINE | re.DOTALL)
     assert "<script>" not in outside and "![x]" not in outside
     assert re.findall(r"^#+ .*$", outside, flags=re.MULTILINE) == [
-        "# golden", "## Loading it", "## From the pool to the dataset", "## Spaces", "## Models", "## The recipe",
+        "# golden", "## Loading it", "## Where it is from", "## From the pool to the dataset", "## Columns", "## Spaces",
+        "## Models", "## Licences", "## Limitations and bias", "## Citation", "## The recipe",
     ]  # fmt: skip
     assert "`````toml\n```\n# heading\n````\n`````" in body
 

@@ -1,0 +1,6 @@
+"""A dataset's card: what its README.md says, and what is missing for it to be published."""
+
+from dfndr_builders.card.missing import missing
+from dfndr_builders.card.page import About, card
+
+__all__ = ["About", "card", "missing"]

@@ -1,0 +1,1 @@
+"""Publishing: from a dataset's folder to a repository of the Hub."""
