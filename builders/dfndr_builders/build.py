@@ -176,6 +176,7 @@ def _provenance(context: Context, scored: Scored, derived: Sequence[Derivation],
     rule = context.recipe.select.model_dump(mode="json", exclude_defaults=True)
     return {
         "scores": context.relative(scored.root),
+        "score_names": [given.name for given in context.recipe.score],
         "derived": [context.relative(one.columns.root) for one in derived],
         "selection": {
             "rule": rule,

@@ -33,8 +33,10 @@ def train_filter(context: Context) -> str:
     folder = storage.join(context.root, place)
     is_new = not storage.exists(folder)
     with context.timings.timed("train the filter", digest) as timing:
-        train_dfn(spec, pool, folder, work=context.phase("dfn", digest), digest=digest, progress=context.progress)
-        timing.rows = is_new
+        trained = train_dfn(
+            spec, pool, folder, work=context.phase("dfn", digest), digest=digest, progress=context.progress
+        )
+        timing.rows = trained.samples_seen * is_new
     context.keep(place)
     return place
 
@@ -55,8 +57,8 @@ def text_quality_folder(context: Context, given: TextQuality) -> str:
     folder = storage.join(context.root, place)
     if not storage.exists(storage.join(folder, "text_quality.json")):  # written last
         with context.timings.timed("train the text classifier", digest) as timing:
-            train_quality(recipe, context.folder, folder, progress=context.progress)
-            timing.rows = 1
+            trained = train_quality(recipe, context.folder, folder, progress=context.progress)
+            timing.rows = trained.curated + trained.raw
     context.keep(place)
     return folder
 

@@ -62,10 +62,10 @@ class Inputs:
         return by if isinstance(by, str) else None
 
     def score_names(self) -> list[str]:
-        """Return the names of the scores: what was selected by first, then those of the models, then other limits."""
-        also = self.rule.get("also")
+        """Return the names of the scores: what was selected by first, then all that the recipe names, then limits."""
+        also, told = self.rule.get("also"), self.dataset.manifest.provenance.get("score_names")
         limits = [limit.get("by") for limit in also if isinstance(limit, Mapping)] if isinstance(also, list) else []
-        names = [self.by, *self.dataset.manifest.scorers, *limits]
+        names = [self.by, *self.dataset.manifest.scorers, *(told if isinstance(told, list) else []), *limits]
         return list(dict.fromkeys(name for name in names if isinstance(name, str)))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dfndr.describe import sizes
 from dfndr.format.funnel import Step
@@ -186,17 +186,23 @@ def duplicates(facts: Facts) -> Html | None:
         return _section("duplicates", "Duplicates", _empty("No row was removed because of another."))
     rows = []
     for reason, count in sorted(found.removed.items(), key=lambda one: -one[1]):
-        far = sorted(found.distances.get(reason, {}).items())
-        told = ", ".join(f"{value(distance)}: {number(rows)}" for distance, rows in far[:12])
-        told += f", … {value(far[-1][0])}" if len(far) > 12 else ""
-        rows.append([element("code", reason), number(count), told or UNKNOWN])
-    table = cells(["reason", "removed", "at which distance: how many"], rows)
+        counts = found.distances.get(reason, {})
+        spread = [value(_quantile(counts, part)) if counts else UNKNOWN for part in (0.0, 0.5, 0.9, 1.0)]
+        rows.append([element("code", reason), number(count), *spread])
+    table = cells(["reason", "removed", "least distance", "median", "90 % within", "most"], rows)
     shown = element("div", *map(pair, found.shown), class_="pairs") if found.shown else None
     lead = (
         "Each removed row gave way to one that is better by the score. "
         "The distance is 0 for equal ones, else bits between hashes, or 1 less the cosine; the farthest come first."
     )
     return _section("duplicates", "Duplicates", element("p", lead, class_="soft"), table, shown)
+
+
+def _quantile(counts: Mapping[float, int], part: float) -> float:
+    """Return the smallest of the counted values that at least this part of them do not exceed."""
+    values, total = sorted(counts), 0
+    sums = [total := total + counts[found] for found in values]
+    return next(found for found, seen in zip(values, sums, strict=True) if seen >= part * total)
 
 
 def lengths(facts: Facts) -> Html | None:

@@ -173,7 +173,7 @@ def pairs(given: Inputs) -> Pairs | None:
                         continue
                     removed[reason] += 1
                     if isinstance(distance, float):
-                        distances.setdefault(reason, Counter())[round(float(distance), 2)] += 1
+                        distances.setdefault(reason, Counter())[round(float(distance), 4)] += 1
                     if uid in samples and samples[uid]["reason"] == reason:
                         far_apart = distance if isinstance(distance, float) else None
                         wanted.setdefault((reason, uid), (str(kept_uid), far_apart))
