@@ -89,6 +89,7 @@ def search(
 ) -> None:
     """Find the nearest samples to words, to an image, or to a sample."""
     from dfndr.dataset import open_dataset
+    from dfndr.describe import printable
     from dfndr.nearest import nearest, opened_index
 
     if sum(query is not None for query in (text, image, uid)) != 1:
@@ -109,12 +110,7 @@ def search(
         typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
         return
     for place, row in enumerate(found, 1):
-        typer.echo(f"{place:>3}  {row['score']:.4f}  {row['uid']}  {_printable(str(row['text']))}")
-
-
-def _printable(text: str) -> str:
-    """Return a text that a stranger wrote on one line, without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+        typer.echo(f"{place:>3}  {row['score']:.4f}  {row['uid']}  {printable(str(row['text']))}")
 
 
 @app.command("train-head")

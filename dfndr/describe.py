@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dfndr.format.funnel import Counts
 from dfndr.format.manifest import Manifest, Step
 
-__all__ = ["describe", "facts", "funnel_lines"]
+__all__ = ["describe", "facts", "funnel_lines", "printable", "rule_in_words"]
+
+_SOURCES = 10
+_NAME_CHARACTERS = 48
+_LIMITS = ("top_fraction", "threshold", "count")
 
 
 def facts(manifest: Manifest) -> dict[str, object]:
@@ -38,13 +43,33 @@ def sizes(manifest: Manifest) -> dict[str, int]:
 
 
 def funnel_lines(funnel: tuple[Step, ...]) -> list[str]:
-    """Return the funnel as lines of text: every row in is a row out, dropped or failed, by reason."""
+    """Return the funnel as lines: every row in is a row out, dropped or failed; the most frequent reason first."""
     lines = []
     for step in funnel:
         lines.append(f"  {step.name:<10} {step.rows_in:>10,} in  {step.rows_out:>10,} out")
         for kind, counts in (("dropped", step.dropped), ("failed", step.failed)):
-            lines += [f"  {'':<10} {count:>10,} {kind}: {reason}" for reason, count in counts.items() if count]
+            ordered = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+            lines += [f"  {'':<10} {count:>10,} {kind}: {reason}" for reason, count in ordered if count]
     return lines
+
+
+def rule_in_words(rule: Mapping[str, object]) -> str:
+    """Return what a recipe's [select] says, on one line: `top_fraction 0.5, quota (column source, most_share 0.1)`."""
+    words = ((name, value if not isinstance(value, Mapping) else f"({_words(value)})") for name, value in rule.items())
+    return ", ".join(name if value is True else f"{name} {_words(value)}" for name, value in words)
+
+
+def _words(value: object) -> str:
+    if isinstance(value, Mapping):
+        return rule_in_words(value)
+    if isinstance(value, list | tuple):
+        return ("; " if any(isinstance(part, Mapping) for part in value) else ", ").join(map(_words, value))
+    return str(value)
+
+
+def printable(text: str) -> str:
+    """Return a text that a stranger wrote on one line, without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def describe(manifest: Manifest) -> str:
@@ -60,6 +85,7 @@ def describe(manifest: Manifest) -> str:
         "funnel",
         *funnel_lines(manifest.funnel),
         *_selection_lines(manifest.provenance.get("selection")),
+        *_source_lines(manifest.funnel),
     ]
     if manifest.spaces:
         lines += ["", "spaces"]
@@ -91,15 +117,45 @@ def describe(manifest: Manifest) -> str:
 
 
 def _selection_lines(selection: object) -> list[str]:
-    """Say what was kept of how many: N counts the distinct samples that could be scored."""
+    """Say what was kept of how many: the rows that no list, rule or group of duplicates had taken out."""
     if not isinstance(selection, Mapping) or not isinstance(selection.get("rule"), Mapping):
         return []
     rule = dict(selection["rule"])
     by, cut, samples = rule.pop("by", "?"), selection.get("cut"), selection.get("samples")
-    asked = ", ".join(f"{name} {value}" for name, value in rule.items())
+    limit = rule_in_words({name: rule.pop(name) for name in _LIMITS if name in rule})
     kept = f"the lowest score kept is {cut:.4f}" if isinstance(cut, float) else "nothing was kept"
     of = f"{samples:,}" if isinstance(samples, int) else "?"
-    return [f"  selected by {by}: {asked} of {of} distinct samples that could be scored; {kept}"]
+    lines = [f"  selected by {by}: {limit}, out of {of} rows that were still in the running; {kept}"]
+    return [printable(line) for line in (*lines, *(f"  {name}: {_words(rule[name])}" for name in rule))]
+
+
+def _source_lines(funnel: tuple[Step, ...]) -> list[str]:
+    """Say what came of each source; nothing where there is but one, or where they were not counted."""
+    counted = [step.sources for step in funnel if step.sources]
+    if not counted or len(counted[0]) < 2:
+        return []
+    first, last = counted[0], counted[-1]
+    nothing = Counts(0, 0)
+    totals = {name: (part.rows_in, last.get(name, nothing).rows_out) for name, part in first.items()}
+    ordered = sorted(totals, key=lambda name: (-totals[name][0], name))
+    shown = {name: _shortened(printable(name)) or "(none named)" for name in ordered[:_SOURCES]}
+    rest = ordered[_SOURCES:]
+    more = f"and {len(rest):,} more"
+    width = max(map(len, (*shown.values(), more)))
+    lines = ["", f"{'sources':<{width + 2}} {'in':>10} {'kept':>10}"]
+    for name, label in shown.items():
+        rows_in, rows_out = totals[name]
+        share = f"{100 * rows_out / rows_in:6.1f} %" if rows_in else ""
+        lines.append(f"  {label:<{width}} {rows_in:>10,} {rows_out:>10,} {share}".rstrip())
+    if rest:
+        rows_in, rows_out = (sum(totals[name][place] for name in rest) for place in (0, 1))
+        lines.append(f"  {more:<{width}} {rows_in:>10,} {rows_out:>10,}")
+    return lines
+
+
+def _shortened(name: str) -> str:
+    is_long = len(name) > _NAME_CHARACTERS
+    return name[: _NAME_CHARACTERS - 1] + "\N{HORIZONTAL ELLIPSIS}" if is_long else name
 
 
 def _splits(manifest: Manifest) -> list[str]:
