@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
+from dfndr.describe import rule_in_words
 from dfndr.errors import PoolError
 from dfndr_builders.opened import open_pool
-from dfndr_builders.recipe import Recipe
+from dfndr_builders.recipe import Recipe, default_rules
 from dfndr_builders.recipe_file import read_recipe
+from dfndr_builders.rules import DropRule
 from dfndr_builders.sections.base import TRAINED
 from dfndr_builders.sections.pools import PoolRecipe
 
 __all__ = ["Plan", "plan"]
+
+_WIDTH = 110
+_DUPLICATES = ("same_image", "same_text", "near", "semantic")
+"""The kinds of duplicates in the order in which selection drops them."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class Plan:
         lines = [f"{self.name}: recipe digest {self.digest}", f"license of the result: {self.license}"]
         for title in ("phases", "pools", "models", "network"):
             entries = getattr(self, title) or ("nothing",)
-            lines += ["", title, *(f"  {entry}" for entry in entries)]
+            lines += ["", title, *map(_wrapped, entries)]
         return "\n".join(lines)
 
 
@@ -72,15 +79,35 @@ def _phases(recipe: Recipe) -> list[str]:
     phases.append("score by " + ", ".join(f"{score.name} ({score.kind})" for score in recipe.score))
     if recipe.cluster is not None:
         phases.append(f"cluster {recipe.cluster.space} into {recipe.cluster.count}")
-    phases += [f"drop duplicates: {duplicates.kind}" for duplicates in recipe.duplicates]
     phases += [f"drop what matches an evaluation set: {one.kind}" for one in recipe.decontaminate]
     if recipe.drop_rules:
-        phases.append("drop by rule: " + ", ".join(rule.reason for rule in recipe.drop_rules))
-    rule = recipe.select.model_dump(exclude_defaults=True)
-    phases.append("select by " + rule.pop("by") + ", " + ", ".join(f"{name} {value}" for name, value in rule.items()))
+        phases.append("drop by rule: " + ", ".join(map(_rule, recipe.drop_rules)))
+    kinds = sorted((duplicates.kind for duplicates in recipe.duplicates), key=_DUPLICATES.index)
+    phases += [f"drop duplicates: {kind}" for kind in kinds]
+    phases.append("select " + rule_in_words(recipe.select.model_dump(exclude_defaults=True)))
     phases += [f"caption by {caption.kind}: {caption.per_image} per image" for caption in recipe.caption]
     phases += [f"embed {', '.join(embed.of)} by {embed.encoder} as {embed.dtype}" for embed in recipe.embed]
     return phases
+
+
+def _rule(rule: DropRule) -> str:
+    """Return the name of a default rule; of another one also what it looks at, as the recipe says it."""
+    default = default_rules().get(rule.reason)
+    if default is not None and default.rule == rule:
+        return rule.reason
+    value = ", ".join(rule.value) if isinstance(rule.value, tuple) else str(rule.value).removesuffix(".0")
+    return f"{rule.reason} ({rule.column} {rule.comparison.replace('_', ' ')} {value})"
+
+
+def _wrapped(entry: str) -> str:
+    return textwrap.fill(
+        entry,
+        _WIDTH,
+        initial_indent="  ",
+        subsequent_indent="      ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _pool(given: PoolRecipe, folder: Path, seed: int) -> str:

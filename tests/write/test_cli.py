@@ -321,6 +321,47 @@ def test_plan_says_what_a_build_would_do_and_writes_nothing(run, recipe: Path, t
     assert all(line in said.out for line in given["phases"])
 
 
+CURATED = """
+[[measure]]
+kind = "image"
+
+[[measure]]
+kind = "text"
+
+[[rule]]
+use = "text"
+leave_out = ["few_words"]
+
+[[rule]]
+use = "few_words"
+below = 5
+
+[[rule]]
+reason = "other_source"
+column = "source"
+not_one_of = ["glyphs", "web"]
+
+[[duplicates]]
+kind = "near"
+
+[[duplicates]]
+kind = "same_image"
+"""
+
+
+def test_plan_says_in_short_lines_what_drops_rows_and_in_which_order(run, recipe: Path) -> None:
+    curated = recipe.parent / "curated.toml"
+    curated.write_text(recipe.read_text() + CURATED)
+    phases = json.loads(run("plan", curated, "--json").out)["phases"]
+    (rules,) = (phase for phase in phases if phase.startswith("drop by rule"))
+    assert rules.startswith("drop by rule: file_name, boilerplate,")
+    assert rules.endswith(", few_words (words below 5), other_source (source not one of glyphs, web)")
+    assert phases[phases.index(rules) + 1 :][:2] == ["drop duplicates: same_image", "drop duplicates: near"]
+    shown = run("plan", curated).out
+    assert max(map(len, shown.splitlines())) <= 110
+    assert " ".join(rules.split()) in " ".join(shown.split())
+
+
 @pytest.mark.parametrize("verb", ["plan", "build"])
 @pytest.mark.parametrize(
     ("old", "new", "said"),
