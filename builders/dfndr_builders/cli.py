@@ -97,14 +97,16 @@ def select(
     recipe: Annotated[
         Path | None, typer.Option(help="Select by this recipe; by the one the dataset was built by if not given.")
     ] = None,
-    by: Annotated[str | None, typer.Option(help="Another score to select by.")] = None,
-    top_fraction: Annotated[float | None, typer.Option(help="Keep this share.", min=0, max=1)] = None,
-    threshold: Annotated[float | None, typer.Option(help="Keep what scores so much or more.")] = None,
-    count: Annotated[int | None, typer.Option(help="Keep so many.", min=1)] = None,
+    by: Annotated[str | None, typer.Option(help="Select by another score of the recipe.")] = None,
+    top_fraction: Annotated[float | None, typer.Option(help="Keep this share, the best first.", min=0, max=1)] = None,
+    threshold: Annotated[float | None, typer.Option(help="Keep what scores this or more.")] = None,
+    count: Annotated[int | None, typer.Option(help="Keep so many, the best first.", min=1)] = None,
     rule: Annotated[
-        list[str] | None, typer.Option(help="One more rule: a default one, or such as 'words below 3'.")
+        list[str] | None, typer.Option(help="One more rule, a default one or such as 'words below 3'; may come again.")
     ] = None,
-    without: Annotated[list[str] | None, typer.Option(help="Leave a rule of the recipe out, by its reason.")] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="Leave a rule of the recipe out, by its name; may come again.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
     out: Annotated[
         str | None, typer.Option(help="Write the uids that are kept: .txt, .parquet, or .npy (a DataComp subset).")

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from dfndr import storage
 from dfndr.dataset import Dataset, open_dataset
-from dfndr.describe import funnel_lines
+from dfndr.describe import printable
 from dfndr.errors import UsageError
 from dfndr.format.manifest import MANIFEST, Step
 from dfndr.format.schema import SPLITS
@@ -31,7 +31,8 @@ from dfndr_builders.select import Rule, Selection, read_selection, select
 __all__ = ["Changes", "Trial", "try_selection"]
 
 _EXAMPLES = 8
-_RULE = re.compile(rf"(?P<column>\w[\w.-]*)\s+(?P<comparison>{'|'.join(get_args(Comparison))})\s+(?P<value>.+)")
+_COMPARISONS = {name: name for name in get_args(Comparison)} | {"equals": "is"}  # as a recipe says it
+_RULE = re.compile(rf"(?P<column>\w[\w.-]*)\s+(?P<comparison>{'|'.join(_COMPARISONS)})\s+(?P<value>.+)")
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,39 @@ class Trial:
         }
 
     def __str__(self) -> str:
-        lines = ["as it is", *funnel_lines((self.before,)), "", "as tried", *funnel_lines((self.after,)), ""]
-        for name, number in (("cut", self.cuts), ("in the running", self.samples)):
-            lines.append(f"  {name:<16}" + " -> ".join("none" if one is None else f"{one:,.6g}" for one in number))
         added, removed = self.after.rows_out - self.both, self.before.rows_out - self.both
-        lines.append(f"  {'kept by both':<16}{self.both:,}; {added:,} more would come in, {removed:,} would go")
+        lines = [
+            _line("", "as it is", "as tried", ""),
+            _counted("rows in", self.before.rows_in, self.after.rows_in),
+            *_reasons("dropped", self.before.dropped, self.after.dropped),
+            *_reasons("failed", self.before.failed, self.after.failed),
+            _counted("kept", self.before.rows_out, self.after.rows_out),
+            "",
+            _counted("in the running", *self.samples),
+            _line("lowest score kept", *("none" if cut is None else f"{cut:.4f}" for cut in self.cuts), ""),
+            "",
+            f"{self.both:,} rows are kept either way; {added:,} would come in, {removed:,} would go",
+        ]
         for title, texts in (("some that would come in", self.added), ("some that would go", self.removed)):
             if texts:
-                lines += ["", title, *(f"  {text[:110]}" for text in texts)]
+                lines += ["", title, *(f"  {printable(text[:110])}" for text in texts)]
         return "\n".join(lines)
+
+
+def _line(*cells: str) -> str:
+    label, before, after, change = cells
+    return f"  {label:<36} {before:>12} {after:>12} {change:>12}".rstrip()
+
+
+def _counted(label: str, before: int, after: int) -> str:
+    return _line(label, f"{before:,}", f"{after:,}", f"{after - before:+,}" if after != before else "")
+
+
+def _reasons(kind: str, before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
+    """Return a line for each reason that took a row before or after, the most frequent one first."""
+    pairs = {reason: (before.get(reason, 0), after.get(reason, 0)) for reason in {*before, *after}}
+    ordered = sorted(pairs, key=lambda reason: (-max(pairs[reason]), reason))
+    return [_counted(f"{kind}: {reason}", *pairs[reason]) for reason in ordered if any(pairs[reason])]
 
 
 def try_selection(
@@ -98,6 +123,9 @@ def try_selection(
     else:
         told, folder = read_recipe(recipe)[0], Path(recipe).resolve().parent
     names = {name for paths in derived for name in pq.read_schema(paths[0]).names}
+    if changes.by is not None and changes.by not in {score.name for score in told.score}:
+        expected = f"one of the recipe's scores: {', '.join(score.name for score in told.score)}"
+        raise UsageError("--by", expected=expected, found=changes.by, do="Name one of them.")
     rule = _changed(rule_of(told, names), changes)
     before = read_selection(chosen)
     if before is None:
@@ -158,6 +186,9 @@ def _changed(rule: Rule, changes: Changes) -> Rule:
         if sum(limit is not None for limit in limits.values()) > 1:
             do = "Give just one of them."
             raise UsageError("select", expected="one of --top-fraction, --threshold and --count", found="more", do=do)
+        if changes.top_fraction is not None and not 0 < changes.top_fraction <= 1:
+            found, do = str(changes.top_fraction), "Give a share, such as 0.3."
+            raise UsageError("--top-fraction", expected="more than 0 and at most 1", found=found, do=do)
         rule = replace(rule, **limits)
     return replace(rule, by=changes.by or rule.by, drop=drop)
 
@@ -170,8 +201,9 @@ def _parsed(text: str) -> list[DropRule]:
     match = _RULE.fullmatch(text.strip())
     if match is None:
         expected = "a default rule, or a column, a comparison and a value: 'words below 3'"
-        raise UsageError("--rule", expected=expected, found=repr(text), do="See docs/recipes.md.")
-    comparison = cast("Comparison", match["comparison"])
+        do = f"Compare by {', '.join(_COMPARISONS)}; docs/recipes.md has the rules and columns."
+        raise UsageError("--rule", expected=expected, found=repr(text), do=do)
+    comparison = cast("Comparison", _COMPARISONS[match["comparison"]])
     reason = re.sub(r"\W+", "_", f"{match['column']}_{comparison}".lower())
     return [DropRule(reason, match["column"], comparison, _value(match["value"], comparison))]
 

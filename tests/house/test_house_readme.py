@@ -76,7 +76,7 @@ def test_the_commands_on_ones_own_pictures_do_what_is_said(folder: Path, outputs
     assert len(outputs["search"].splitlines()) == 5
     assert all("R@1 " in outputs[verb] and "R@10" in outputs[verb] for verb in ("train-head", "eval"))
     assert "Funnel" in Path(outputs["report"].strip()).read_text(encoding="utf-8")
-    assert "60 dropped: width_below" in outputs["select"].partition("as tried")[2]
+    assert re.search(r"dropped: width_below +0 +60 +\+60$", outputs["select"], re.MULTILINE)
     assert {"head.safetensors", "curve.png"} <= {path.name for path in (folder / "my-head").iterdir()}
 
 

@@ -1,5 +1,7 @@
 import json
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,7 +74,10 @@ def test_another_recipe_may_be_tried_on_the_scores_that_are_there(built):
         (Changes(without=("tidy",)), "--without: expected one of the recipe's rules: few_words, found tidy"),
         (Changes(rules=("wordy",)), "--rule: expected a default rule, or a column"),
         (Changes(rules=("words below many",)), "expected a number after below, found 'many'"),
+        (Changes(rules=("words under 3",)), "Compare by below, above, is,"),
         (Changes(top_fraction=0.1, count=3), "expected one of --top-fraction, --threshold and --count, found more"),
+        (Changes(top_fraction=0.0), "--top-fraction: expected more than 0 and at most 1, found 0.0"),
+        (Changes(by="words"), "--by: expected one of the recipe's scores: dfn, found words"),
     ],
 )
 def test_what_cannot_be_tried_is_refused(built, changes, says):
@@ -81,10 +86,32 @@ def test_what_cannot_be_tried_is_refused(built, changes, says):
     assert says in str(caught.value)
 
 
-@pytest.mark.parametrize("changes", [Changes(by="beauty"), Changes(rules=("beauty below 3",))])
-def test_a_column_that_nothing_made_is_refused(built, changes):
+def test_a_column_that_nothing_made_is_refused(built):
     with pytest.raises(RecipeError, match="beauty"):
-        try_selection(built / "out", changes)
+        try_selection(built / "out", Changes(rules=("beauty below 3",)))
+
+
+def test_a_condition_may_say_equals_as_a_recipe_does(built):
+    said, meant = (try_selection(built / "out", Changes(rules=(f"source {one} glyphs",))) for one in ("equals", "is"))
+    assert said.after == meant.after and "source_is" in said.after.dropped
+
+
+def test_what_changes_stands_beside_what_is(built):
+    tried = try_selection(built / "out", Changes(rules=("words above 4",), without=("few_words",)))
+    rows = [re.split(r"\s{2,}", line.strip()) for line in str(tried).splitlines()]
+    lines = {row[0]: row[1:] for row in rows}
+    few = tried.before.dropped["few_words"]
+    many = tried.after.dropped["words_above"]
+    assert lines["dropped: few_words"] == [f"{few}", "0", f"-{few}"]
+    assert lines["dropped: words_above"] == ["0", f"{many}", f"+{many}"]
+    assert lines["rows in"] == ["400", "400"]
+    kept = len(open_dataset(built / "out"))
+    assert lines["kept"] == [f"{kept}", f"{tried.after.rows_out}", f"{tried.after.rows_out - kept:+}"]
+
+
+def test_no_text_of_the_pool_reaches_the_terminal_as_a_command_to_it(built):
+    tried = replace(try_selection(built / "out", Changes()), added=("red \x1b[31mshoes\x07 \u202eelas",))
+    assert str(tried).splitlines()[-1] == "  red  [31mshoes   elas"
 
 
 def test_a_dataset_without_its_phases_says_what_to_do(built, tmp_path):
