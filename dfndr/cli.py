@@ -207,6 +207,32 @@ def evaluate(
     typer.echo(json.dumps(result.to_json(), indent=1) if as_json else str(result))
 
 
+@app.command()
+def explore(
+    dataset: DatasetPath,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 takes a free one.")] = 8600,
+    index: Annotated[
+        str | None, typer.Option(help="A folder that indexes are kept in, one for each space, and loaded from.")
+    ] = None,
+    pretrained: Annotated[
+        str | None, typer.Option(help="Where the encoder's weights are, if not where recorded.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
+) -> None:
+    """Look at a dataset in the browser: search, neighbours, scores, filters, flags; on this machine alone."""
+    from dfndr.dataset import open_dataset
+    from dfndr.explore.queries import Explorer
+    from dfndr.explore.server import create_app, listen, serve
+
+    opened = listen(port)
+    explorer = Explorer(open_dataset(dataset), index=index, pretrained=pretrained, device=device)
+    page = create_app(explorer)
+    url = f"http://127.0.0.1:{opened.getsockname()[1]}/"
+    typer.echo(f"{explorer.dataset.manifest.name} is at {url} (Ctrl-C ends)")
+    serve(page, opened, then=explorer.prepare, show=url if open_page else None)
+
+
 def _add_verbs() -> None:
     for entry in entry_points(group="dfndr.verbs"):
         entry.load()(app)

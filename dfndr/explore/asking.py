@@ -1,0 +1,139 @@
+"""From what was asked (words, a picture, a sample) to the nearest rows of one space."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dfndr import storage
+from dfndr.dataset import Dataset
+from dfndr.encoder import Encoded, Encoder
+from dfndr.errors import DataError, UsageError
+from dfndr.explore.reading import Reading
+from dfndr.format.schema import Space
+from dfndr.nearest import encoder_of, opened_index
+from dfndr.search import Index
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Mask = npt.NDArray[np.bool_]
+    Vectors = npt.NDArray[np.float32]
+
+__all__ = ["Asking"]
+
+_FEW = 20_000
+
+
+class Asking:
+    """The indexes and encoders of a dataset; each is made once, when it is first needed."""
+
+    def __init__(
+        self, reading: Reading, *, index: str | None = None, pretrained: str | None = None, device: str = "auto"
+    ) -> None:
+        self._reading, self._place, self._pretrained, self._device = reading, index, pretrained, device
+        self._indexes: dict[str, Index] = {}
+        self._encoders: dict[str, Encoder] = {}
+        self._indexing, self._encoding = threading.Lock(), threading.Lock()
+
+    @property
+    def _dataset(self) -> Dataset:
+        return self._reading.dataset
+
+    def index(self, space: str) -> Index:
+        """Return the index over a space: the one at hand, the one saved, or a new one, which is saved where asked."""
+        name = self._dataset.space(space).name
+        with self._indexing:
+            if name not in self._indexes:
+                self._indexes[name] = opened_index(self._dataset, name, self._saved_at(name))
+            return self._indexes[name]
+
+    def _saved_at(self, space: str) -> str | None:
+        if self._place is None:
+            return None
+        if storage.exists(storage.join(self._place, "index.json")):  # one index, as `dfndr search --index` saves it
+            only = Index.load(self._place, dataset=self._dataset)
+            self._indexes.setdefault(only.space.name, only)
+            return self._place if only.space.name == space else None
+        return str(Path(self._place) / space)
+
+    def words(self, space: str, words: str) -> Vectors:
+        """Return the vector of some words, shape (1, dim)."""
+        if not words.strip():
+            raise UsageError("search", expected="words to search by", found="none", do="Say what to look for.")
+        encoder = self._encoder(self._dataset.space(space))
+        with self._encoding:
+            return _usable(encoder.encode_texts([words]))
+
+    def picture(self, space: str, image: bytes) -> Vectors:
+        """Return the vector of a picture, shape (1, dim); its header was checked by whoever took it."""
+        encoder = self._encoder(self._dataset.space(space))
+        with self._encoding:
+            return _usable(encoder.encode_images([image]))
+
+    def sample(self, space: str, row: int) -> Vectors:
+        """Return the first vector of a row, shape (1, dim)."""
+        import numpy as np
+
+        vector = np.asarray(self._dataset.vectors(space, [row])[:, 0], dtype=np.float32)
+        if not vector.any():
+            do = "It has no caption, it seems; look in another space."
+            raise UsageError(space, expected="a vector of this sample", found="none", do=do)
+        return vector
+
+    def _encoder(self, space: Space) -> Encoder:
+        with self._encoding:
+            if space.encoder not in self._encoders:
+                shared = encoder_of(self._dataset, space, pretrained=self._pretrained, device=self._device)
+                mine = copy.copy(shared)
+                mine.batch_size = 1  # one query is not worth a whole batch; the last digit may differ
+                self._encoders[space.encoder] = mine
+            return self._encoders[space.encoder]
+
+    def nearest(
+        self, space: str, vector: Vectors, *, count: int, mask: Mask | None = None, leave_out: int | None = None
+    ) -> list[tuple[int, float]]:
+        """Return the `count` nearest rows that pass the mask, best first, with their cosines."""
+        import numpy as np
+
+        allowed = None if mask is None else int(mask.sum())
+        if mask is not None and allowed is not None and allowed <= _FEW:
+            return self._among(space, vector, np.flatnonzero(mask), leave_out)[:count]
+        index = self.index(space)
+        share = 1.0 if allowed is None else max(allowed / len(self._reading), 1e-6)
+        ask = int((count + 1) / share * 1.2) + 8
+        while True:
+            found = index.search(vector, k=min(ask, index.rows) or 1)
+            pairs = [
+                (row, float(score))
+                for uid, score in zip(found.uids[0], found.scores[0], strict=True)
+                if (row := self._reading.row_of(str(uid))) != leave_out and (mask is None or mask[row])
+            ]
+            if len(pairs) >= count or ask >= index.rows:
+                return pairs[:count]
+            ask *= 4
+
+    def _among(
+        self, space: str, vector: Vectors, rows: npt.NDArray[np.int64], leave_out: int | None
+    ) -> list[tuple[int, float]]:
+        """Return some rows by their cosine, best first: every one is looked at."""
+        import numpy as np
+
+        rows = rows[rows != leave_out] if leave_out is not None else rows
+        query = vector[0].astype(np.float64)
+        vectors = self._dataset.vectors(space, rows).astype(np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scores = vectors @ query / (np.linalg.norm(vectors, axis=2) * np.linalg.norm(query))
+        best = np.where(np.isnan(scores), -np.inf, scores).max(axis=1, initial=-np.inf)
+        order = [place for place in np.argsort(-best, kind="stable") if np.isfinite(best[place])]
+        return [(int(rows[place]), float(best[place])) for place in order]
+
+
+def _usable(encoded: Encoded) -> Vectors:
+    if encoded.problems:
+        reason, detail = encoded.problems[0]
+        raise DataError("query", expected="something to embed", found=f"{reason}: {detail}", do="Try another one.")
+    return encoded.vectors

@@ -1,0 +1,52 @@
+"""The samples that a build dropped because of one that it kept, from the dataset's own record of duplicates."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from dfndr.dataset import Dataset
+from dfndr.errors import FormatError
+from dfndr.explore.values import plain
+from dfndr.format.shard import parquet_errors
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Dropped"]
+
+_ROLE = "audit/duplicates"
+_COLUMNS = ("uid", "reason", "kept_uid", "distance")
+_MOST = 50
+
+
+class Dropped:
+    """`audit/duplicates` of a dataset, read when it is first needed; empty where there is none."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._table = cache(self._read)
+
+    def _read(self) -> pa.Table | None:
+        import pyarrow.parquet as pq
+
+        stored = self._dataset.manifest.files.get(_ROLE)
+        if stored is None:
+            return None
+        path = str(self._dataset.local_file(stored))
+        with parquet_errors(path):
+            table = pq.read_table(path)
+        if missing := set(_COLUMNS) - set(table.column_names):
+            do = "Run `dfndr verify` on the dataset."
+            raise FormatError(path, expected=f"columns {_COLUMNS}", found=f"no {sorted(missing)}", do=do)
+        return table.select(list(_COLUMNS))
+
+    def of(self, uid: str) -> list[dict[str, Any]]:
+        """Return `uid`, `reason` and `distance` of up to 50 samples that were dropped for this one, closest first."""
+        import pyarrow.compute as pc
+
+        table = self._table()
+        if table is None:
+            return []
+        mine = table.filter(pc.field("kept_uid") == uid).sort_by("distance").slice(0, _MOST)
+        return [plain(row) for row in mine.drop_columns("kept_uid").to_pylist()]
