@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from dfndr.format.schema import DROPPED, FAILED
 from dfndr_builders import select
 from dfndr_builders.inspect import Inspect
 from dfndr_builders.measure import image, language, text
@@ -39,7 +40,15 @@ __all__ = [
 Radius = Annotated[int, Field(ge=0, le=16)]
 Cosine = Annotated[float, Field(gt=0, le=1)]
 Number = Annotated[float, Field(gt=-1e9, lt=1e9)]  # scores are float32
-Reason = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+
+
+def _is_free(reason: str) -> str:
+    if reason in (*DROPPED, *FAILED):
+        raise ValueError(f"a name of its own: {reason!r} is what the funnel counts other rows under")
+    return reason
+
+
+Reason = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64), AfterValidator(_is_free)]
 _COMPARISONS: dict[str, Comparison] = {
     "below": "below",
     "above": "above",

@@ -8,7 +8,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from dfndr.models import EncoderSpec
 from dfndr_builders.dfn import DfnSpec
-from dfndr_builders.sections.base import TRAINED, Fraction01, Name, Positive, Share, Strict
+from dfndr_builders.sections.base import TRAINED, Fraction01, Name, Positive, ScoreName, Share, Strict
 from dfndr_builders.sections.pools import PoolRecipe
 from dfndr_builders.select import Fusion as FusionRule
 
@@ -28,6 +28,7 @@ __all__ = [
     "TextQualityTraining",
 ]
 
+Weight = Annotated[float, Field(gt=-1e9, lt=1e9)]
 TRAINED_QUALITY = "recipe:text-quality"
 """The `weights` of the text-quality classifier that the recipe itself trains, in its [text_quality] section."""
 
@@ -56,7 +57,7 @@ class Model(Strict):
 class Clip(Model):
     """A column of cosines between a CLIP model's features of picture and text."""
 
-    name: Name
+    name: ScoreName
     kind: Literal["clip"] = "clip"
     vectors: list[Literal["image", "text"]] = []
 
@@ -64,7 +65,7 @@ class Clip(Model):
 class TextQuality(Strict):
     """A column of probabilities that a text is curated, by a classifier of words and bigrams."""
 
-    name: Name
+    name: ScoreName
     kind: Literal["text-quality"]
     weights: str
 
@@ -72,7 +73,7 @@ class TextQuality(Strict):
 class Head(Strict):
     """A column of scores by a head that was trained on cached vectors."""
 
-    name: Name
+    name: ScoreName
     kind: Literal["head"]
     head: str
     space: str
@@ -81,10 +82,20 @@ class Head(Strict):
 class Fusion(Strict):
     """A score made of others."""
 
-    name: Name
+    name: ScoreName
     kind: Literal["fusion"]
     how: Literal["rank", "z", "weighted"]
-    of: Annotated[dict[str, float], Field(min_length=1)]
+    of: Annotated[dict[str, Weight], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _is_a_score(self) -> Self:
+        weights = list(self.of.values())
+        if not any(weights) or (self.how != "weighted" and min(weights) < 0):
+            wanted = "one other than 0" if self.how == "weighted" else "none below 0 and one above"
+            raise ValueError(f"weights of which {wanted} is, and not {weights}")
+        if self.name in ("row", "score", "shard"):
+            raise ValueError(f"another name: a selection has a column {self.name!r} of its own")
+        return self
 
     def rule(self) -> FusionRule:
         """Return it as selection knows it."""
@@ -94,7 +105,7 @@ class Fusion(Strict):
 class Random(Strict):
     """A column of uniform numbers by a hash of seed and uid."""
 
-    name: Name
+    name: ScoreName
     kind: Literal["random"]
 
 

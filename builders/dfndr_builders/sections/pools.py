@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dfndr_builders.sections.base import Fraction01, Part, Positive, Strict
+from dfndr_builders.sections.base import Fraction01, Kept, Part, Positive, Strict
 
 __all__ = ["Folder", "Glyphs", "Hf", "Parquet", "PoolRecipe", "WebDataset"]
 
@@ -14,7 +14,7 @@ __all__ = ["Folder", "Glyphs", "Hf", "Parquet", "PoolRecipe", "WebDataset"]
 class _Pool(Strict):
     source: str | None = None
     license: str | None = None
-    keep: list[str] = []
+    keep: list[Kept] = []
     swap_texts: Part | None = None
 
 
