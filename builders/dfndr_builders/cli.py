@@ -28,6 +28,7 @@ def register(app: typer.Typer) -> None:
     app.command("train-dfn")(train_dfn)
     app.command("train-text-quality")(train_text_quality)
     app.command()(card)
+    app.command()(publish)
 
 
 def quickstart(out: Out = "quickstart", device: Device = "auto") -> None:
@@ -147,3 +148,32 @@ def card(
     from dfndr_builders.card import card as make
 
     typer.echo(make(read_manifest(dataset)))
+
+
+def publish(
+    dataset: DatasetPath,
+    repo_id: Annotated[str, typer.Argument(metavar="REPO_ID", help="Where to at the Hub: me/my-dataset.")],
+    public: Annotated[bool, typer.Option("--public", help="Open it to all once every file was compared.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check it all and list the files; send nothing.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Take the place of what else is there.")] = False,
+    accept_license: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME: REASON", help="Publish in spite of a source's, model's or licence's problem."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish a dataset to the Hugging Face Hub, private unless told; run it again to go on where it stopped."""
+    from dfndr.console import console_progress
+    from dfndr_builders.licenses import parse_accepted
+    from dfndr_builders.publish import prepare
+    from dfndr_builders.publish import publish as run
+
+    prepared = prepare(dataset, repo_id, accepted=[parse_accepted(given) for given in accept_license or []])
+    if dry_run:
+        typer.echo(json.dumps(prepared.to_json(), indent=1) if as_json else prepared)
+        return
+    done = run(prepared, public=public, replace=replace, progress=console_progress())
+    told = (
+        f"{done.url}: {done.uploaded:,} files uploaded, {done.present:,} were there; all compared; digest {done.digest}"
+    )
+    typer.echo(json.dumps(asdict(done), indent=1) if as_json else told)

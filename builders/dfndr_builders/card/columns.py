@@ -60,7 +60,7 @@ def _made(manifest: Manifest) -> Iterator[tuple[str, str]]:
         kind = str(given.get("kind"))
         if kind in _MEASURES:
             yield ", ".join(_measured(kind)), _MEASURES[kind]
-    told = set()
+    told: set[str] = set()
     for given in sections(recipe, "score"):
         name, told = str(given.get("name")), told | {str(given.get("name"))}
         yield name, _score(name, given, manifest)

@@ -6,6 +6,7 @@ by split.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +115,7 @@ def _rules(selection: object) -> str:
     rule = told.get("rule")
     lines = []
     if isinstance(rule, Mapping):
-        asked = ", ".join(f"{name} {value}" for name, value in rule.items() if name != "by")
+        asked = ", ".join(f"{name} {json.dumps(value)}" for name, value in rule.items() if name != "by")
         lines = [f"Selected by {plain(str(rule.get('by')))}: {plain(asked)}."]
     rules = told.get("rules")
     given = [one for one in rules if isinstance(one, Mapping)] if isinstance(rules, list | tuple) else []
