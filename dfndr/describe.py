@@ -77,8 +77,9 @@ def describe(manifest: Manifest) -> str:
     splits = ", ".join(
         f"{name} {sum(s.rows for s in manifest.shards if s.split == name):,}" for name in _splits(manifest)
     )
+    shards = "1 shard" if len(manifest.shards) == 1 else f"{len(manifest.shards):,} shards"
     lines = [
-        f"{manifest.name}: {len(manifest):,} rows in {len(manifest.shards)} shards ({splits or 'no rows'})",
+        f"{manifest.name}: {len(manifest):,} rows in {shards} ({splits or 'no rows'})",
         f"digest {manifest.digest}",
         f"license {manifest.license}",
         "",

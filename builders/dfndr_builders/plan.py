@@ -57,6 +57,10 @@ def plan(path: str | os.PathLike[str]) -> Plan:
     models = [
         f"{spec.name}: {spec.model}, {spec.pretrained}, {spec.precision}, license {spec.license}" for spec in specs
     ]
+    models += [
+        f"{score.name}: classifier of texts, {score.weights}" for score in recipe.score if score.kind == "text-quality"
+    ]
+    models += [f"{score.name}: head {score.head} on {score.space}" for score in recipe.score if score.kind == "head"]
     return Plan(
         name=recipe.name,
         digest=recipe.digest,

@@ -93,5 +93,11 @@ def test_what_a_terminal_would_obey_is_a_space(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
+def test_one_shard_is_not_many(manifest: Manifest) -> None:
+    assert describe(manifest).splitlines()[0] == "tiny: 5 rows in 2 shards (train 5)"
+    one = replace(manifest, shards=manifest.shards[:1])
+    assert describe(one).splitlines()[0].endswith("in 1 shard (train 3)")
+
+
 def test_a_dataset_that_no_selection_made_is_said_to_have_none(manifest: Manifest) -> None:
     assert "selected by" not in describe(replace(manifest, provenance={}))
