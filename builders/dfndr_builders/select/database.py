@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dfndr.errors import MissingExtra, StorageError
+from dfndr.errors import DataError, MissingExtra, StorageError
 
 __all__ = ["interruptible", "literal", "number", "open_database", "quoted", "rows_of"]
 
@@ -19,7 +19,10 @@ _MEMORY = "1GB"
 
 @contextmanager
 def open_database(threads: int = 2) -> Iterator[tuple[Any, Path]]:
-    """Open a database, and the temporary folder it is in; raises StorageError where there is no room to sort in."""
+    """Open a database, and the temporary folder it is in.
+
+    Raises StorageError where there is no room to sort in, and DataError where the data cannot be sorted.
+    """
     try:
         import duckdb
     except ImportError as error:
@@ -30,9 +33,13 @@ def open_database(threads: int = 2) -> Iterator[tuple[Any, Path]]:
                 f"SET memory_limit = '{_MEMORY}'; SET temp_directory = {literal(folder)}; SET threads = {threads}"
             )
             yield database, Path(folder)
-    except (duckdb.Error, OSError) as error:
+    except (duckdb.IOException, duckdb.OutOfMemoryException, OSError) as error:
         found, do = str(error).splitlines()[0], "Make room in the temporary folder (TMPDIR), and run again."
         raise StorageError("select", expected="room to sort the scores", found=found, do=do) from error
+    except duckdb.Error as error:
+        do = "Delete that phase's folder if a file is damaged, and run again; else report this."
+        found = str(error).splitlines()[0]
+        raise DataError("select", expected="scores that can be read and compared", found=found, do=do) from error
 
 
 def interruptible(database: Any, work: Callable[[Any], T]) -> T:  # noqa: ANN401  duckdb is imported late

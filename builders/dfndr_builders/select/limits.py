@@ -108,7 +108,13 @@ def _shares(shares: Sequence[tuple[str | float | bool, float]], rows: int, value
         do = "Lower the shares, or name each value once."
         raise RecipeError(where, expected="shares of at most 1 in all", found=str(shares)[:80], do=do)
     caps = {value: floor_of(share, rows) for value, share in shares}
-    return np.array([caps.get(value, 0) for value in values.to_pylist()], dtype=np.int64)
+    found = [0 if value is None else caps.get(value, caps.get(_said(value), 0)) for value in values.to_pylist()]
+    return np.array(found, dtype=np.int64)
+
+
+def _said(value: object) -> str:
+    """Return a value as a recipe names it, whose keys are texts: `3`, `true`."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def filled_up_to(rows: int, forced: Counts, there: Counts) -> Counts:

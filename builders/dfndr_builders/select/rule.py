@@ -11,6 +11,9 @@ from dfndr_builders.rules import DropRule
 
 __all__ = ["Fusion", "Limit", "Quota", "Rule", "floor_of"]
 
+_MOST_REASONS = 240
+"""What becomes of a row is kept as a byte."""
+
 
 def floor_of(share: float, rows: int) -> int:
     """Return floor(rows * share) in exact decimals: 0.29 of 100 is 29."""
@@ -100,6 +103,11 @@ class Rule:
         if self.quota is not None:
             given = (self.quota.most, self.quota.most_share, self.quota.shares or None, self.quota.balanced or None)
             _just_one("[select] quota", "most, most_share, shares, balanced", given)
+        reasons = len(self.drop) + len(self.groups)
+        if reasons > _MOST_REASONS:
+            do = "Join some of them: `one_of` takes many values, and an `exclude` list any number of rows."
+            expected = f"at most {_MOST_REASONS} rules and kinds of duplicates"
+            raise RecipeError("[[rule]]", expected=expected, found=str(reasons), do=do)
         names = [fusion.name for fusion in self.fusions]
         for fusion in self.fusions:
             weights = [weight for _, weight in fusion.of]
