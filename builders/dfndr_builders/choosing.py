@@ -73,6 +73,9 @@ def choose(context: Context, scored: Scored, derived: Sequence[Derivation]) -> C
             chosen = select(scored.dataset(), rule, root, derived=beside, include=include, exclude=exclude)
             task.advance(chosen.step.rows_in)
             timing.rows = chosen.step.rows_in
+        for name, absent in chosen.absent.items():
+            if absent:
+                context.progress.say(f"{name}: {absent:,} uids of the list are not among the scored rows")
     kept = tuple(
         (tuple(one.columns.paths()), names)
         for one in derived

@@ -7,6 +7,7 @@ hex digits, sorted by the first and then the second. It has the header of a `.np
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -95,7 +96,7 @@ def _read_text(path: str) -> Packed:
     uids = []
     with storage.open_read(path) as file:
         for number, line in enumerate(file, start=1):
-            text = line.decode("utf-8", "replace").partition("#")[0].strip().lower()
+            text = line.decode("utf-8", "replace").partition("#")[0].strip("\ufeff \t\r\n").lower()
             if not text:
                 continue
             if not UID.fullmatch(text):
@@ -135,7 +136,7 @@ def _read_subset(path: str) -> Packed:
         records = np.frombuffer(content, dtype=SUBSET)
     else:
         try:
-            records = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+            records = _array_of(content)
         except (ValueError, EOFError, TypeError, SyntaxError) as error:
             raise DataError(path, expected="a whole .npy file", found=str(error)[:80], do=_DO) from error
     kinds = [records.dtype[name] for name in records.dtype.names or ()]
@@ -146,3 +147,17 @@ def _read_subset(path: str) -> Packed:
     for half, name in enumerate(records.dtype.names or ()):
         packed[:, half] = records[name]
     return packed.view(np.uint8)
+
+
+def _array_of(content: bytes) -> npt.NDArray[np.void]:
+    """Return the array of a `.npy` as it lies in memory, so that no more is taken than the file has; or ValueError."""
+    file = io.BytesIO(content)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(file)
+    if version not in readers:
+        raise ValueError(f"version {version}")
+    shape, _, kind = readers[version](file)
+    there = len(content) - file.tell()
+    if kind.hasobject or math.prod(shape) * kind.itemsize != there:
+        raise ValueError(f"{kind} of shape {shape} in {there} bytes")
+    return np.frombuffer(content, kind, offset=file.tell()).reshape(shape)

@@ -1,13 +1,23 @@
 """Recipes, lists and folders made to break curation: each is refused in words that help, or counted, never lost."""
 
 import re
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from dfndr_builders.build import build
 from dfndr_builders.recipe import Recipe
 from dfndr_builders.recipe_file import parse_recipe
+from dfndr_builders.rules import DropRule
+from dfndr_builders.select import Fusion, Quota, Rule, select
+from support.builds import RECIPE, write_recipe
+from support.tiny import write_dataset
 
-from dfndr.errors import RecipeError
+from dfndr.dataset import Dataset
+from dfndr.errors import DataError, RecipeError
 from dfndr.format.schema import DROPPED, FAILED
+from dfndr.progress import Silent
 
 BASE = """
 name = "attacked"
@@ -78,3 +88,69 @@ def test_a_weighted_fusion_may_take_a_score_off():
 def test_a_fusion_may_not_be_called_what_a_selection_calls_its_own_columns(name: str):
     with pytest.raises(RecipeError, match=re.escape(f"a selection has a column {name!r} of its own")):
         recipe(fusion("z", "dfn = 1.0", name))
+
+
+def scored(root: Path, **columns: pa.Array) -> Dataset:
+    """Six rows of scores 0.0 to 0.5, with more columns."""
+    uids, scores = [f"{number:032x}" for number in range(6)], pa.array([row / 10 for row in range(6)], pa.float32())
+    return write_dataset(root, [4, 2], (), columns={"uid": uids, "dfn": scores, **columns})
+
+
+def kept(root: Path) -> list[str]:
+    return pq.read_table(root / "train.parquet")["uid"].to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        (pa.array([3, 3, 3, 7, 7, 7], pa.int32()), "7"),
+        (pa.array([False, False, False, True, True, True]), "true"),
+        (pa.array(["a", "a", None, "b", "b", "b"]), "b"),
+    ],
+)
+def test_a_share_of_a_column_of_numbers_is_of_the_value_that_the_recipe_spells(
+    tmp_path: Path, values: pa.Array, named: str
+):
+    rule = Rule("dfn", count=6, quota=Quota("z", shares=((named, 0.4),)))
+    select(scored(tmp_path / "s", z=values), rule, str(tmp_path / "out"))
+    assert kept(tmp_path / "out") == [f"{number:032x}" for number in (4, 5)]  # floor(0.4 * 6) best of the named
+
+
+def test_a_null_is_no_value_that_a_share_can_name(tmp_path: Path):
+    rule = Rule("dfn", count=6, quota=Quota("z", shares=(("None", 0.5), ("", 0.5))))
+    assert select(scored(tmp_path / "s", z=pa.nulls(6, pa.string())), rule, str(tmp_path / "out")).step.rows_out == 0
+
+
+def test_more_rules_than_can_be_told_apart_are_refused_and_as_many_as_can_are_not(tmp_path: Path):
+    drops = tuple(DropRule(f"rule_{number}", "dfn", "below", number / 1000) for number in range(300))
+    dataset = scored(tmp_path / "s")
+    with pytest.raises(RecipeError, match="at most 240 rules and kinds of duplicates, found 300"):
+        select(dataset, Rule("dfn", count=6, drop=drops), str(tmp_path / "out"))
+    step = select(dataset, Rule("dfn", count=6, drop=drops[:240]), str(tmp_path / "out")).step
+    lost = {reason: rows for reason, rows in step.dropped.items() if rows}
+    assert (lost, step.rows_out) == ({"rule_1": 1, "rule_101": 1, "rule_201": 1}, 3)
+
+
+def test_a_score_too_large_for_a_float_is_not_called_a_full_disk(tmp_path: Path):
+    rule = Rule("mix", count=3, fusions=(Fusion("mix", "weighted", (("dfn", 1e300),)),))
+    with pytest.raises(DataError, match=r"expected scores that can be read and compared, found .*out of range"):
+        select(scored(tmp_path / "s"), rule, str(tmp_path / "out"))
+
+
+class Told(Silent):
+    """Remembers what a build says."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_listed_uids_that_no_row_has_are_told_of(tmp_path: Path):
+    text = RECIPE.split("[[caption]]")[0].replace("count = 2_500", "count = 40") + 'include = "wanted.txt"\n'
+    (tmp_path / "wanted.txt").write_text("ab" * 16 + "\n" + "cd" * 16 + "\n")
+    told = Told()
+    manifest = build(write_recipe(tmp_path, text=text), tmp_path / "out", device="cpu", progress=told)
+    assert "include: 2 uids of the list are not among the scored rows" in told.lines
+    assert manifest.funnel[-1].rows_out == 8

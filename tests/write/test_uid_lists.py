@@ -104,3 +104,19 @@ def test_a_repeated_uid_is_written_twice(tmp_path: Path) -> None:
     write_uids(str(path), pack_uids([TWO[1], TWO[0], TWO[1]], "test"))
     assert unpack_uids(read_uids(str(path))).tolist() == [TWO[0], TWO[1], TWO[1]]
     assert np.load(path).dtype == SUBSET
+
+
+def test_a_list_that_was_saved_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "uids.txt"
+    path.write_text("\n".join(TWO), encoding="utf-8-sig")
+    assert unpack_uids(read_uids(str(path))).tolist() == TWO
+
+
+@pytest.mark.parametrize("rows", ["99999999999999,", "99999999999999999999999,", "-2,", "3,", "2, 0"])
+def test_a_subset_file_that_claims_another_size_than_it_has_is_refused_and_nothing_is_allocated(
+    tmp_path: Path, rows: str
+) -> None:
+    head = f"{{'descr': [('f0', '<u8'), ('f1', '<u8')], 'fortran_order': False, 'shape': ({rows}), }}"
+    (tmp_path / "huge.npy").write_bytes(b"\x93NUMPY\1\0v\0" + head.ljust(117).encode() + b"\n" + b"\0" * 32)
+    with pytest.raises(DataError, match=r"expected a whole .npy file, found .*shape"):
+        read_uids(str(tmp_path / "huge.npy"))
