@@ -171,7 +171,8 @@ def _truth(
         boolean = [field.name for field in dataset.schema() if pa.types.is_boolean(field.type)]
         if labels not in boolean:
             do = "Name one of them, or give positives."
-            raise UsageError(f"labels {labels!r}", expected=f"a column of booleans: {boolean}", found="no such", do=do)
+            expected = f"a column of booleans: {', '.join(boolean) or 'there is none'}"
+            raise UsageError("labels", expected=expected, found=repr(labels), do=do)
         for table in dataset.tables([labels]):
             parts.append(table[labels].cast(pa.int8()).fill_null(-1).to_numpy())
         return np.concatenate(parts)

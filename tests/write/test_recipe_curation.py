@@ -68,8 +68,11 @@ def test_what_selection_is_told_is_what_the_recipe_says():
     ("more", "says"),
     [
         ('[[rule]]\nuse = "few_words"\n', "rule 'few_words' looks at 'words', but the columns are"),
-        (TEXT + '[[rule]]\nuse = "few_word"\n', "'few_word' is none of the default rules here"),
-        (TEXT + '[[rule]]\nuse = "text"\nleave_out = ["dark_image"]\n', "['dark_image'] is none of the default rules"),
+        (
+            TEXT + '[[rule]]\nuse = "few_word"\n',
+            "'few_word' is none of the default rules here; did you mean 'few_words'?",
+        ),
+        (TEXT + '[[rule]]\nuse = "text"\nleave_out = ["dark_image"]\n', "'dark_image' is none of the default rules"),
         (TEXT + '[[rule]]\nuse = "text"\nbelow = 5\n', "a limit of its own needs one default rule"),
         (TEXT + '[[rule]]\nuse = "few_words"\nabove = 5\n', "its own comparison (below)"),
         ('[[rule]]\nreason = "x"\ncolumn = "face"\n', 'either use = "...", or a reason, a column and a comparison'),

@@ -104,10 +104,8 @@ def histogram(found: Histogram, *, title: Html | str, limit: str) -> Html:
     parts: list[Html] = [svg, _scale(highest), *_tooltips(found, before)]
     for mark in found.marks:
         place = 100 * _place(found, mark)
-        told, side = (
-            element("span", f"{limit} {f'{float(mark):,.4f}'.rstrip('0').rstrip('.')}"),
-            "mark right" if place > 60 else "mark",
-        )
+        told = element("span", f"{limit} {float(mark):,.4f}".rstrip("0").rstrip("."))
+        side = "mark right" if place > 60 else "mark"
         if 0 <= place <= 100:
             parts.append(element("span", told, class_=side, style=f"left:{place:.2f}%"))
     ticks = [

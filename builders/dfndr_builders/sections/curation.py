@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Literal, Self
@@ -203,7 +204,14 @@ class Rule(Strict):
         named = [one.rule for name, one in defaults.items() if self.use in (name, one.family)]
         unknown = [name for name in self.leave_out if name not in {rule.reason for rule in named}]
         if not named or unknown:
-            raise ValueError(f"{unknown or self.use!r} is none of the default rules here: {sorted(defaults)}")
+            name = unknown[0] if unknown else self.use
+            near = difflib.get_close_matches(name, ["text", "image", *defaults], n=1)
+            there = (
+                f"did you mean {near[0]!r}?"
+                if near
+                else f"there are the families 'image' and 'text', and {sorted(defaults)}"
+            )
+            raise ValueError(f"{name!r} is none of the default rules here; {there}")
         if self.condition is None:
             return [rule for rule in named if rule.reason not in self.leave_out]
         if len(named) != 1 or named[0].comparison != self.condition[0]:
