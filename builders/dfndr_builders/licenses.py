@@ -13,7 +13,17 @@ from typing import Literal
 
 from dfndr.errors import UsageError
 
-__all__ = ["Accepted", "Conflict", "License", "Use", "conflicts", "license_of", "normalized", "parse_accepted"]
+__all__ = [
+    "Accepted",
+    "Conflict",
+    "License",
+    "Use",
+    "conflicts",
+    "license_of",
+    "normalized",
+    "own_use",
+    "parse_accepted",
+]
 
 Purpose = Literal["any", "non-commercial", "research"]
 _NARROWER: tuple[Purpose, ...] = ("any", "non-commercial", "research")
@@ -127,14 +137,18 @@ def license_of(name: str | None) -> License | None:
     return next((License(found, said[words]) for words in said if f"-{words}-" in f"-{found}-"), None)
 
 
+def own_use(declared: str) -> Use:
+    """Return a dataset's own licence as something to decide about: it goes by `the dataset`."""
+    return Use("licence of", "the dataset", declared)
+
+
 def conflicts(declared: str, uses: Iterable[Use], accepted: Sequence[Accepted] = ()) -> list[Conflict]:
     """Return what the declared licence of a dataset cannot hold, less what a person accepted."""
-    whole = Use("the dataset's own licence", declared or "none stated", declared)
     own = license_of(declared)
     found = []
     if own is None:
-        why = "is not one that dfndr knows" if normalized(declared) else "is not stated in the recipe"
-        found = [Conflict(whole, why)]
+        why = f"{declared!r} is not one that dfndr knows" if normalized(declared) else "the recipe states none"
+        found = [Conflict(own_use(declared), why)]
     for use in uses:
         why = _against(use, own)
         if why:

@@ -28,11 +28,12 @@ _LFS = (".parquet", ".npy", ".safetensors", ".png")
 class Fault:
     """What goes wrong at the next `times` requests whose "METHOD /path" matches `on`.
 
-    `cut` closes the connection without an answer, `lost` does so after the work was done, `reject` answers `status`.
+    `cut` closes the connection without an answer, `lost` does so after the work was done, `reject` answers `status`,
+    and at `meanwhile` somebody else commits to every repository first.
     """
 
     on: str
-    kind: Literal["reject", "cut", "lost"] = "reject"
+    kind: Literal["reject", "cut", "lost", "meanwhile"] = "reject"
     status: int = 500
     headers: Mapping[str, str] = field(default_factory=dict)
     times: int = 1
@@ -132,8 +133,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(fault.status, {"error": f"made to fail with {fault.status}"}, fault.headers)
             return
         with self.hub.lock:
+            for repo in self.hub.repos.values() if fault is not None and fault.kind == "meanwhile" else ():
+                repo.commit("by somebody else", {**repo.files, "NOTES.txt": b"a note"})
             status, answer, headers = self._route(path, parse_qs(address.query), body)
-        if fault is not None:
+        if fault is not None and fault.kind == "lost":
             self.close_connection = True
             return
         self._answer(status, answer, headers)

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import datasets
 import pytest
-from dfndr_builders.card import card
+from dfndr_builders.card import About, card
+from dfndr_builders.card.columns import columns
+from dfndr_builders.licenses import Accepted, Use
 from support.tiny import write_dataset
 from support.verbs import run
 
 from dfndr.describe import facts
 from dfndr.errors import FormatError
-from dfndr.format.manifest import Manifest, read_manifest
+from dfndr.format.manifest import Counts, Manifest, Step, read_manifest
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "dfndr-1"
@@ -100,8 +102,8 @@ def test_nothing_that_a_manifest_says_is_markup() -> None:
     outside = re.sub(r"^(`{3,}).*?^\1$", "", body, flags=re.MULTILINE | re.DOTALL)
     assert "<script>" not in outside and "![x]" not in outside
     assert re.findall(r"^#+ .*$", outside, flags=re.MULTILINE) == [
-        "# golden", "## Loading it", "## Where it is from", "## From the pool to the dataset", "## Columns", "## Spaces",
-        "## Models", "## Licences", "## Limitations and bias", "## Citation", "## The recipe",
+        "# golden", "## Loading it", "## Where it is from", "## From the pool to the dataset", "## Columns",
+        "## Spaces", "## Models", "## Licences", "## Limitations and bias", "## Citation", "## The recipe",
     ]  # fmt: skip
     assert "`````toml\n```\n# heading\n````\n`````" in body
 
@@ -109,3 +111,81 @@ def test_nothing_that_a_manifest_says_is_markup() -> None:
 def test_the_verb_prints_the_card_and_says_where_there_is_no_dataset(tmp_path: Path) -> None:
     assert run(["card", str(GOLDEN)]).stdout == card(read_manifest(str(GOLDEN))) + "\n"
     assert isinstance(run(["card", str(tmp_path)]).exception, FormatError)
+
+
+RECIPE = """
+[[measure]]
+kind = "text"
+repair = true
+[[score]]
+name = "dfn"
+[[score]]
+name = "mix"
+kind = "fusion"
+how = "rank"
+of = { dfn = 0.7, quality = 0.3 }
+[cluster]
+space = "image/dfn"
+count = 32
+[[caption]]
+kind = "retrieval"
+scorer = "dfn"
+bank = "bank.txt"
+[select]
+by = "mix"
+deciles = ["mix"]
+"""
+
+
+def test_a_card_tells_how_each_column_was_made() -> None:
+    manifest = replace(read_manifest(str(GOLDEN)), recipe=RECIPE)
+    told = dict(columns(manifest))
+    assert told["mix"] == "the weighted mean of the ranks of dfn (weight 0.7), quality (weight 0.3)"
+    assert told["dfn"].startswith("cosine of the picture's and the text's features")
+    assert told["cluster"] == "the nearest of 32 centres of k-means in image/dfn"
+    assert (
+        "retrieved from a bank of texts, best first, by the cosine of dfn"
+        in told["captions, caption_models, caption_seeds, caption_scores"]
+    )
+    assert "boilerplate was taken out" in told["original_text"]
+    assert any("words" in names and "has_url" in names for names in told)
+    assert {"mix_decile", "thumbnail", "image/tiny (.npy)", "caption/tiny (.npy)"} <= set(told)
+    text = card(manifest)
+    assert all(f"| {name} |" in text for name in told)
+
+
+@pytest.mark.parametrize(
+    "recipe", ["", "no [ toml", "score = 3", "[[score]]\nof = 1\n[select]\ndeciles = 5", "x = " + "[" * 9000]
+)
+def test_a_recipe_that_cannot_be_understood_is_still_shown(recipe: str) -> None:
+    text = card(replace(read_manifest(str(GOLDEN)), recipe=recipe))
+    assert recipe.strip() in text and "| uid |" in text
+
+
+def test_a_card_tells_rules_in_words_and_the_funnel_source_by_source() -> None:
+    manifest = read_manifest(str(GOLDEN))
+    first, last = manifest.funnel[0], manifest.funnel[-1]
+    dropped = {"few_words": first.rows_in - last.rows_out}
+    sources = {"al|bum": Counts(first.rows_in, last.rows_out, dropped)}
+    funnel = (Step("all", first.rows_in, last.rows_out, dropped, {}, sources),)
+    rules = [{"reason": "few_words", "column": "words", "comparison": "below", "value": 3.0}, "nonsense", {"reason": 4}]
+    selection = {"rule": {"by": "dfn", "top_fraction": 0.5}, "rules": rules}
+    text = card(replace(manifest, funnel=funnel, provenance={"selection": selection}))
+    assert "| al\\|bum | 11 | 6 | few_words 5 |" in text
+    assert "| few_words | words is below 3 |" in text
+    assert "Selected by dfn: top_fraction 0.5." in text
+
+
+def test_what_is_known_when_it_is_published_stands_in_the_card() -> None:
+    about = About(
+        "someone/golden",
+        uses=(Use("samples from", "album", None, rows=6),),
+        accepted=(Accepted("album", "our <b>own</b>"),),
+        pictures=(("card/scores.png", "Scores"),),
+    )
+    text = card(read_manifest(str(GOLDEN)), about)
+    assert 'open_dataset("hf://datasets/someone/golden")' in text
+    assert "| samples from | album | none stated | 6 |" in text
+    assert "| album | our \\<b\\>own\\</b\\> |" in text
+    assert "![Scores](card/scores.png)" in text
+    assert "url = {https://huggingface.co/datasets/someone/golden}" in text

@@ -13,7 +13,7 @@ from dfndr.format.manifest import Manifest
 from dfndr.format.schema import EncoderRecord
 from dfndr_builders.card import missing
 from dfndr_builders.card.columns import recipe_of, sections
-from dfndr_builders.licenses import Accepted, Use, conflicts
+from dfndr_builders.licenses import Accepted, Use, conflicts, own_use
 from dfndr_builders.pools.glyphs import LICENSE
 
 __all__ = ["check", "uses"]
@@ -39,7 +39,7 @@ def check(manifest: Manifest, given: Sequence[Use], accepted: Sequence[Accepted]
     unused = [
         f"--accept-license {one.name!r}: nothing goes by that name"
         for one in accepted
-        if not any(one.covers(use) for use in (*given, Use("", "the dataset's own licence", manifest.license)))
+        if not any(one.covers(use) for use in (*given, own_use(manifest.license)))
     ]
     found = [*lacks, *map(str, conflicts(manifest.license, given, accepted)), *unused]
     if found:
@@ -67,7 +67,7 @@ def _of_rows(dataset: Dataset) -> Iterator[Use]:
         for (_, license), rows in counts.items():
             merged["(many sources)", license] += rows
         counts = merged
-    for (source, license), rows in sorted(counts.items(), key=lambda item: (str(item[0]), item[1])):
+    for (source, license), rows in sorted(counts.items(), key=lambda item: (item[0][0] or "", item[0][1] or "")):
         yield Use("samples from", source or "(no source named)", license, rows=rows)
 
 

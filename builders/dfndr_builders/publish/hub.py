@@ -132,7 +132,7 @@ class Repository:
             if isinstance(error, ValueError) and not isinstance(error.__cause__, _HttpError):
                 found = " ".join(str(error).split())[:300]
                 return DataError(where, expected=expected, found=found, do="Report this, with the card.")
-            cause = _cause(error, (_HttpError, OSError)) or error
+            cause = _cause(error, (_HttpError, OSError)) or _first(error)
             found = f"{type(cause).__name__}: {' '.join(str(cause).split())[:200].rstrip('.')}"
             return Busy(where, expected=expected, found=found, do=_AGAIN)
         status = answer.response.status_code
@@ -161,6 +161,13 @@ def _answer(error: BaseException) -> HfHubHTTPError | None:
 def _cause(error: BaseException | None, kinds: tuple[type[BaseException], ...]) -> BaseException | None:
     """Return the error, or the first one behind it, of some kinds: uploads wrap what they met."""
     while error is not None and not isinstance(error, kinds):
+        error = error.__cause__
+    return error
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return what was the first to go wrong."""
+    while error.__cause__ is not None:
         error = error.__cause__
     return error
 

@@ -32,7 +32,7 @@ __all__ = ["Publication", "Published", "prepare", "publish"]
 
 _REPO_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _FOLDERS = ("rows", "problems", "models", "audit", "card", *get_args(Modality))
-_LEFT_ALONE = {".gitattributes", README}
+_LEFT_ALONE = {".gitattributes", ".gitignore", "LICENSE", "LICENSE.md", README}
 _WAITS_S = (1.0, 4.0, 15.0, 60.0)
 _SENT_AT_MOST = 2
 _Result = TypeVar("_Result")
@@ -198,13 +198,14 @@ class _Run:
         if self._replace or (there is not None and there.blob_id in self._known):
             return
         found = ""
-        if there is None:
+        if there is None and not self._sent:
             planned = {upload.path for upload in (*self._given.data, *self._given.last)}
             others = sorted(path for path in now.files if path not in planned and path not in _LEFT_ALONE)
             found = f"{len(others):,} files of something else, such as {others[0]!r}" if others else ""
-        elif not any(upload.path == MANIFEST and now.holds(upload) for upload in self._given.last):
+        elif there is not None and not any(one.path == MANIFEST and now.holds(one) for one in self._given.last):
             name = _name(self._hub.manifest(now.commit))
-            found = "" if name == self._given.manifest.name else f"the dataset {name!r}"
+            is_ours = name == self._given.manifest.name or (name is None and self._sent[MANIFEST] > 0)
+            found = "" if is_ours else f"the dataset {name!r}" if name else f"a {MANIFEST} that is none of dfndr's"
         if found:
             do = "Choose another REPO_ID, or say --replace; what is there stays in the repository's history."
             expected = f"an empty repository, or an earlier {self._given.manifest.name}"
