@@ -8,8 +8,8 @@ from math import floor, log10
 import numpy as np
 
 from dfndr.format.funnel import Step
+from dfndr.markup import Html, element, join
 from dfndr_builders.report.histograms import Histogram
-from dfndr_builders.report.markup import Html, element, join
 from dfndr_builders.report.words import MINUS, number, share, value
 
 __all__ = ["Fall", "bar", "falls", "histogram", "waterfall"]

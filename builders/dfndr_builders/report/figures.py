@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-
-from dfndr_builders.report.markup import Html, element, join, outside
+from dfndr.markup import Html, data_url, element, join, outside
 from dfndr_builders.report.strips import Card, Pair, Strip
 from dfndr_builders.report.words import value
 
 __all__ = ["card", "pair", "strip"]
-
-_TYPES = ((b"\xff\xd8", "image/jpeg"), (b"\x89PNG", "image/png"), (b"GIF8", "image/gif"), (b"RIFF", "image/webp"))
 
 
 def strip(given: Strip, meaning: str | None) -> Html:
@@ -52,10 +48,9 @@ def card(given: Card) -> Html:
 
 
 def _picture(data: bytes | None) -> Html:
-    kind = next((kind for start, kind in _TYPES if data is not None and data.startswith(start)), None)
-    if data is None or kind is None:
+    source = data_url(data)
+    if source is None:
         return element("div", element("span", "no picture"), class_="picture none")
-    source = f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
     return element("div", element("img", src=source, alt="", loading="lazy", decoding="async"), class_="picture")
 
 

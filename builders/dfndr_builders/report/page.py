@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dfndr.markup import document, element
 from dfndr_builders.report import sections
 from dfndr_builders.report.facts import Facts
-from dfndr_builders.report.markup import Html, element, join
 
 __all__ = ["page"]
 
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _TITLES = (
     ("funnel", "Funnel"),
     ("groups", "Sources"),
@@ -28,16 +27,7 @@ def page(facts: Facts) -> str:
     made = {name: getattr(sections, name)(facts) for name, _ in _TITLES}
     there = [name for name, found in made.items() if found is not None]
     links = [element("a", title, href=f"#{name}") for name, title in _TITLES if name in there]
-    style = Html((Path(__file__).parent / "style.css").read_text(encoding="utf-8"))
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", f"{facts.given.dataset.manifest.name}: what the build did"),
-        element("style", style),
-    )
     nav = element("nav", *links, aria_label="sections")
     body = element("body", element("main", sections.header(facts), nav, *(made[name] for name in there)))
-    return "<!doctype html>\n" + element("html", join([head, body], "\n"), lang="en") + "\n"
+    style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+    return document(f"{facts.given.dataset.manifest.name}: what the build did", body, style=style)

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dfndr.describe import sizes
 from dfndr.format.funnel import Step
 from dfndr.format.manifest import Manifest
+from dfndr.markup import Html, cells, element, join, outside
 from dfndr_builders.report.charts import bar, histogram, waterfall
 from dfndr_builders.report.facts import Facts
 from dfndr_builders.report.figures import pair, strip
 from dfndr_builders.report.inputs import finite
-from dfndr_builders.report.markup import Html, cells, element, join, outside
 from dfndr_builders.report.tallies import Group
 from dfndr_builders.report.words import LANGUAGES, UNKNOWN, duration, meaning, megabytes, number, share, value
 

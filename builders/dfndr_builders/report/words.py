@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dfndr.format.schema import DROPPED, FAILED
-from dfndr_builders.report.markup import shortened
+from dfndr.markup import shortened
 
 __all__ = ["LANGUAGES", "MINUS", "UNKNOWN", "condition", "duration", "meaning", "megabytes", "number", "share", "value"]
 

@@ -1,16 +1,29 @@
 """HTML that is safe by construction: whatever is not `Html` is escaped where it enters an element.
 
 Texts, keys and names come from anywhere. Control characters are made visible, since HTML has no place for NUL and a
-browser would let a right-to-left override turn the words around it; each such text stands in a `bdi` of its own.
+browser would let a right-to-left override turn the words around it; each such text stands in a `bdi` of its own. A
+picture is shown only as what its first bytes say it is, and only where that cannot hold a script.
 """
 
 from __future__ import annotations
 
+import base64
 import html
 import re
 from collections.abc import Iterable, Sequence
 
-__all__ = ["Html", "cells", "element", "join", "outside", "shortened", "visible"]
+__all__ = [
+    "Html",
+    "cells",
+    "data_url",
+    "document",
+    "element",
+    "join",
+    "media_type",
+    "outside",
+    "shortened",
+    "visible",
+]
 
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
@@ -19,6 +32,8 @@ _UNSEEN = re.compile(
 
 _VOID = {"img", "meta"}
 _TITLE_CHARACTERS = 1_000
+_TYPES = ((b"\xff\xd8", "image/jpeg"), (b"\x89PNG", "image/png"), (b"GIF8", "image/gif"), (b"RIFF", "image/webp"))
+_POLICY = "default-src 'none'; img-src {images}; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
 class Html(str):
@@ -79,3 +94,28 @@ def cells(head: Sequence[object], rows: Iterable[Sequence[object]], *, left: int
     body = [line("td", row) for row in rows]
     table = element("table", element("thead", line("th", head)), element("tbody", *body), class_=class_ or None)
     return element("div", table, class_="wide")
+
+
+def media_type(data: bytes | None) -> str | None:
+    """Return the type of a JPEG, PNG, GIF or WebP by its first bytes; None for all else: an SVG may hold a script."""
+    return next((kind for start, kind in _TYPES if data is not None and data.startswith(start)), None)
+
+
+def data_url(data: bytes | None) -> str | None:
+    """Return a picture as a URL that holds it, None where it is not of a type that a page may show."""
+    kind = media_type(data)
+    return None if data is None or kind is None else f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def document(title: str, body: Html, *, style: str, images: str = "data:") -> str:
+    """Return a whole page; its policy forbids scripts, and all from elsewhere but pictures that `images` allows."""
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=_POLICY.format(images=images)),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", title),
+        element("style", Html(style)),
+    )
+    return "<!doctype html>\n" + element("html", join([head, body], "\n"), lang="en") + "\n"
