@@ -43,6 +43,7 @@ class Explorer:
         self._dropped = Dropped(dataset)
         self._summary = [name for name in ("text", "source", "captions") if name in self.reading.schema.names]
         self._thumbnails = "thumbnail" in self.reading.schema.names
+        self._about = self._read_about()
 
     def prepare(self) -> None:
         """Make ready what the first search would wait for: the first image index, and the packages of encoders.
@@ -58,6 +59,9 @@ class Explorer:
 
     def about(self) -> dict[str, Any]:
         """Return what the page needs to know before it can ask anything."""
+        return self._about
+
+    def _read_about(self) -> dict[str, Any]:
         manifest = self.dataset.manifest
         choices = {name: self.values.choices(name) for name in self.values.choice_columns()}
         return {

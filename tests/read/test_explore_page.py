@@ -1,0 +1,321 @@
+"""The page in a real browser: each thing it is for, done as a person would do it."""
+
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+import threading
+
+import pytest
+from support.explored import HOSTILE, ROWS, embedded, explored
+
+from dfndr.explore.queries import Explorer
+from dfndr.explore.server import create_app, listen
+from dfndr.explore.values import Filter
+
+uvicorn = pytest.importorskip("uvicorn", reason="the page needs uvicorn")
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+PATIENCE_MS = 20_000
+
+
+class Served:
+    """A page over a dataset, answered by a thread."""
+
+    def __init__(self, explorer: Explorer) -> None:
+        opened = listen(0)
+        self.url = f"http://127.0.0.1:{opened.getsockname()[1]}/"
+        self._server = uvicorn.Server(
+            uvicorn.Config(create_app(explorer), log_level="error", ws="none", lifespan="off")
+        )
+        self._thread = threading.Thread(target=self._server.run, args=([opened],), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(30)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return explored(tmp_path_factory.mktemp("explored"))
+
+
+@pytest.fixture(scope="module")
+def url(dataset):
+    served = Served(Explorer(dataset))
+    yield served.url
+    served.stop()
+
+
+@pytest.fixture(scope="module")
+def uids(dataset):
+    return dataset.rows(["uid"])["uid"].to_pylist()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser, url):
+    yield from opened_page(browser, url)
+
+
+def opened_page(browser, url, width=1280):
+    context = browser.new_context(viewport={"width": width, "height": 800}, accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    faults = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda told: faults.append(told.text) if "Content Security" in told.text else None)
+    page.on("request", lambda asked: None if asked.url.startswith((url, "blob:")) else faults.append(asked.url))
+    page.goto(url)
+    page.locator(".card").first.wait_for()
+    yield page
+    context.close()
+    assert faults == []
+
+
+def shown(page, within="#results"):
+    return page.locator(f"{within} .card").evaluate_all("cards => cards.map(card => card.dataset.uid)")
+
+
+def status(page, said):
+    exact = re.compile(f"^{said}$") if said[0].isdigit() else said
+    page.locator("#status", has_text=exact).wait_for()
+
+
+def test_what_a_stranger_wrote_is_text_and_never_runs(page, uids):
+    page.fill("#query", uids[0])
+    page.press("#query", "Enter")
+    page.locator("#sample .fields").wait_for()
+    assert page.locator("#sample .text").text_content() == HOSTILE
+    page.keyboard.press("Escape")
+    page.locator("#query").blur()
+    page.fill("#contains", "<script>")
+    status(page, "1 of 90 samples")
+    assert page.locator("#results .card p").text_content() == HOSTILE
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("#results script, #sample script, #results [onerror]").count() == 0
+
+
+def test_a_sample_shows_its_fields_its_captions_and_its_picture(page, uids):
+    page.fill("#query", uids[6].upper())
+    page.press("#query", "Enter")
+    page.locator("#sample .fields").wait_for()
+    assert page.locator("#sample .captions li").all_text_contents() == ["caption of 6", "second"]
+    fields = page.locator("#sample .fields dt").all_text_contents()
+    assert set(fields) >= {"split", "score", "quality", "source", "hash"}
+    assert page.locator("#sample .picture img").evaluate("image => image.complete && image.naturalWidth") == 24
+
+
+def test_a_sample_without_a_picture_shows_its_text_in_the_place(page, uids):
+    page.fill("#contains", "number 1")
+    status(page, "11 of 90 samples")
+    card = page.locator(f".card[data-uid='{uids[1]}']")
+    card.locator(".words").wait_for()
+    assert "number 1" in card.locator(".words").text_content()
+
+
+def test_a_uid_that_is_not_there_is_told(page):
+    page.fill("#query", "0" * 32)
+    page.press("#query", "Enter")
+    assert "no such row" in page.locator("#sample .message").text_content()
+
+
+def test_neighbours_come_by_a_click_and_the_trail_leads_back(page, dataset, uids):
+    first = page.locator("#results .card").first
+    origin = first.get_attribute("data-uid")
+    before = shown(page)
+    first.hover()
+    first.locator("[data-space='text/enc']").click()
+    status(page, "Neighbours in text")
+    expected = Explorer(dataset).near("text/enc", Filter(), uid=origin, count=60)
+    assert shown(page) == [one["uid"] for one in expected["samples"]]
+    page.locator("#results .card").nth(2).click()
+    page.locator("#sample [data-space='caption/enc']").click()
+    status(page, "Neighbours in caption")
+    assert page.locator("#trail li").count() == 3
+    page.go_back()
+    status(page, "Neighbours in text")
+    page.locator("#trail button").first.click()
+    status(page, "90 samples")
+    assert shown(page) == before and page.locator("#trail").is_hidden()
+
+
+def test_more_is_shown_where_there_is_more(page):
+    assert len(shown(page)) == 60
+    page.locator(".more").click()
+    page.locator(".card").nth(ROWS - 1).wait_for()
+    assert len(set(shown(page))) == ROWS and page.locator(".more").is_hidden()
+
+
+def test_two_spaces_stand_side_by_side(page):
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("s")
+    status(page, "nearest in each space")
+    assert page.locator(".half h2").all_text_contents() == ["image", "text", "caption"]
+    halves = [shown(page, f".half[data-space='{name}/enc']") for name in ("image", "text", "caption")]
+    assert [len(half) for half in halves] == [30, 30, 30]
+    shared = {uid for half in halves for uid in half if sum(uid in other for other in halves) > 1}
+    ringed = page.locator(".card.both").evaluate_all("cards => cards.map(card => card.dataset.uid)")
+    assert set(ringed) == shared
+
+
+def test_the_threshold_shows_what_lies_on_either_side_and_becomes_a_filter(page, uids):
+    page.locator(".plot input").press("ArrowRight")
+    page.locator("#below .card").first.wait_for()
+    page.fill("#threshold", "0.595")
+    page.locator("#threshold").press("Tab")
+    status(page, "score around 0.595")
+    assert shown(page, "#above")[:3] == [uids[29], uids[28], uids[27]]
+    assert shown(page, "#below")[:3] == [uids[30], uids[31], uids[32]]
+    assert page.locator("#score-told").text_content() == "30 at or above, 60 below (66.7 %)"
+    page.locator("#scores button", has_text="≥").click()
+    page.locator(".chip", has_text="score").wait_for()
+    page.locator("#home").click()
+    status(page, "30 of 90 samples")
+    page.locator(".chip").click()
+    status(page, "90 samples")
+
+
+def test_filters_hold_for_every_view_and_can_be_cleared(page, dataset):
+    page.get_by_label("odd").check()
+    status(page, "44 of 90 samples")
+    page.locator(".card").first.click()
+    page.locator("#sample [data-space='image/enc']").click()
+    status(page, "among 44 of 90")
+    table = dataset.rows(["uid", "source"]).to_pydict()
+    source = dict(zip(table["uid"], table["source"], strict=True))
+    assert {source[uid] for uid in shown(page)} == {"odd"}
+    page.fill("#contains", "nothing says this")
+    page.locator(".message", has_text="No sample passes").wait_for()
+    page.locator(".message button").click()
+    page.locator(".card").nth(59).wait_for()
+    assert not page.get_by_label("odd").is_checked() and page.input_value("#contains") == ""
+
+
+def test_samples_are_flagged_by_key_kept_and_saved_as_a_list_that_a_recipe_reads(page, tmp_path):
+    uid_lists = pytest.importorskip("dfndr_builders.uid_lists")
+    flagged = []
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+        flagged.append(page.locator(".card.current").get_attribute("data-uid"))
+        page.keyboard.press("f")
+    page.keyboard.press("f")
+    page.reload()
+    page.locator("#flag-count", has_text="2").wait_for()
+    page.locator("#open-flags").click()
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    assert download.value.suggested_filename == "explored-flags.txt"
+    download.value.save_as(tmp_path / "flags.txt")
+    packed = uid_lists.read_uids(str(tmp_path / "flags.txt"))
+    assert [bytes(uid).hex() for uid in packed] == flagged[:2]
+    page.locator("#flags button", has_text="Clear").click()
+    assert page.locator("#flags h2").text_content() == "Nothing is flagged"
+
+
+def test_the_page_is_used_by_keys_alone(page):
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "query"
+    page.keyboard.press("ArrowDown")
+    first = page.evaluate("document.activeElement.dataset.uid")
+    assert first == shown(page)[0]
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    columns = page.locator(".grid").evaluate("grid => getComputedStyle(grid).gridTemplateColumns.split(' ').length")
+    assert page.evaluate("document.activeElement.dataset.uid") == shown(page)[1 + columns]
+    page.keyboard.press("Enter")
+    page.locator("#sample .fields").wait_for()
+    page.keyboard.press("Escape")
+    assert page.locator("#sample").is_hidden()
+    page.keyboard.press("2")
+    page.keyboard.press("n")
+    status(page, "Neighbours in text")
+    page.keyboard.press("Escape")
+    status(page, "90 samples")
+    page.keyboard.press("?")
+    assert page.locator("#help").is_visible()
+
+
+def test_words_without_a_model_are_explained_and_the_rest_goes_on(page):
+    page.fill("#query", "a red thing")
+    page.press("#query", "Enter")
+    page.locator(".message", has_text="need the model").wait_for(timeout=60_000)  # torch is loaded
+    page.locator(".message button", has_text="Back").click()
+    status(page, "90 samples")
+
+
+def test_a_server_that_is_gone_is_told(browser, dataset):
+    served = Served(Explorer(dataset))
+    pages = opened_page(browser, served.url)
+    page = next(pages)
+    served.stop()
+    page.fill("#contains", "red")
+    page.locator("#results .message", has_text="does not answer").wait_for()
+    pages.close()
+
+
+def test_a_narrow_window_shows_everything_without_scrolling_sideways(browser, url):
+    pages = opened_page(browser, url, width=420)
+    page = next(pages)
+
+    def fits():
+        return page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+    assert fits() and page.locator("#filters").is_hidden()
+    page.locator("#open-side").click()
+    assert page.locator("#filters").is_visible() and fits()
+    page.locator(".plot input").press("ArrowRight")
+    page.locator("#below .card").first.wait_for()
+    assert fits()
+    page.locator("#below .card").first.click()
+    page.locator("#sample .fields").wait_for()
+    box = page.locator("#sample").bounding_box()
+    assert (box["x"], box["width"]) == (0, 420) and fits()
+    page.locator("#sample button[aria-label=Close]").click()
+    assert page.locator("#sample").is_hidden()
+    pages.close()
+
+
+DROP = """
+([name, data]) => {
+  const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0));
+  const moved = new DataTransfer();
+  moved.items.add(new File([bytes], name, {type: "image/png"}));
+  document.body.dispatchEvent(new DragEvent("drop", {dataTransfer: moved, bubbles: true, cancelable: true}));
+}
+"""
+
+
+def test_a_dropped_picture_and_words_find_their_neighbours(browser, tmp_path):
+    pytest.importorskip("open_clip")
+    dataset, pictures, _ = embedded(tmp_path)
+    uids = dataset.rows(["uid"])["uid"].to_pylist()
+    served = Served(Explorer(dataset, device="cpu"))
+    pages = opened_page(browser, served.url)
+    page = next(pages)
+    page.evaluate(DROP, ["mine.png", base64.b64encode(pictures[3]).decode()])
+    status(page, "Nearest to your picture")
+    assert shown(page)[0] == uids[3] and page.locator(".value").first.text_content() == "1.0000"
+    page.evaluate(DROP, ["no.png", base64.b64encode(b"no picture").decode()])
+    page.locator(".message", has_text="the dropped file").wait_for()
+    page.keyboard.press("Escape")
+    status(page, "Nearest to your picture")
+    page.fill("#query", "a red dog")
+    page.press("#query", "Enter")
+    status(page, "Nearest to “a red dog”")
+    assert sorted(shown(page)) == sorted(uids)
+    pages.close()
+    served.stop()
