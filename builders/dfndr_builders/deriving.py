@@ -112,7 +112,8 @@ def _contaminated(given: curation.DecontaminateRecipe, context: Context, scored:
     told: list[object] = [given.model_dump(mode="json"), listing(pool), context.recipe.seed]
     if isinstance(given, curation.NearContamination):
         table, failed = _through(pool, Chain((Inspect(), MeasureImage())), ("key", "phash"))
-        table = table.filter(pc.is_valid(table["phash"]))
+        hashed = table.filter(pc.is_valid(table["phash"]))
+        table, failed = _some(hashed), failed + len(table) - len(hashed)  # blank pictures have no hash
         keys, hashes = _keys(table), table["phash"].to_numpy()
         made: Derive = contaminated.NearContaminated(keys, hashes, given.radius)
     else:
@@ -140,8 +141,12 @@ def _through(pool: Pool, stage: Stage, columns: Sequence[str]) -> tuple[pa.Table
             good = pc.is_null(done["problem"])
             parts.append(done.filter(good).select(columns))
             failed += len(done) - len(parts[-1])
-    found = pa.concat_tables(parts).combine_chunks()
-    if not len(found):
+    return _some(pa.concat_tables(parts).combine_chunks()), failed
+
+
+def _some(images: pa.Table) -> pa.Table:
+    """Return the table; raises PoolError where it is empty: nothing would be kept out, and nobody would know."""
+    if not len(images):
         do = "Check [[decontaminate]] pool."
         raise PoolError("decontaminate", expected="evaluation images", found="none that can be used", do=do)
-    return found, failed
+    return images

@@ -12,10 +12,11 @@ from dfndr_builders.recipe_file import parse_recipe
 from dfndr_builders.rules import DropRule
 from dfndr_builders.select import Fusion, Quota, Rule, select
 from support.builds import RECIPE, write_recipe
+from support.pools import picture
 from support.tiny import write_dataset
 
 from dfndr.dataset import Dataset
-from dfndr.errors import DataError, RecipeError
+from dfndr.errors import DataError, PoolError, RecipeError
 from dfndr.format.schema import DROPPED, FAILED
 from dfndr.progress import Silent
 
@@ -61,6 +62,11 @@ def test_no_score_and_no_kept_column_may_be_called_what_curation_makes_beside_th
         recipe(f'[[score]]\nname = "{name}"\nkind = "random"\n')
     with pytest.raises(RecipeError, match=rf"pool\[0\].*{says}"):
         recipe("", BASE.replace("face", name))
+
+
+def test_no_kept_column_may_be_called_what_a_space_is():
+    with pytest.raises(RecipeError, match="'text/dfn' is what a space of vectors is called"):
+        recipe("", BASE.replace("face", "text/dfn"))
 
 
 @pytest.mark.parametrize(
@@ -154,3 +160,14 @@ def test_listed_uids_that_no_row_has_are_told_of(tmp_path: Path):
     manifest = build(write_recipe(tmp_path, text=text), tmp_path / "out", device="cpu", progress=told)
     assert "include: 2 uids of the list are not among the scored rows" in told.lines
     assert manifest.funnel[-1].rows_out == 8
+
+
+def test_an_evaluation_set_of_blank_pictures_keeps_nothing_out_and_is_refused(tmp_path: Path):
+    (tmp_path / "blank").mkdir()
+    (tmp_path / "blank" / "a.png").write_bytes(picture("white", size=(32, 32)))
+    (tmp_path / "blank" / "a.txt").write_text("a white square")
+    more = '\n[[measure]]\nkind = "image"\n\n[[decontaminate]]\nkind = "near"\n'
+    more += '\n[[decontaminate.pool]]\nkind = "folder"\npath = "blank"\n'
+    text = RECIPE.split("[[caption]]")[0].replace("count = 2_500", "count = 40") + more
+    with pytest.raises(PoolError, match="decontaminate: expected evaluation images, found none that can be used"):
+        build(write_recipe(tmp_path, text=text), tmp_path / "out", device="cpu")

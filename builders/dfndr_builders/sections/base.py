@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 from dfndr.errors import MissingExtra
+from dfndr.format.schema import Modality
 
 try:
     from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -35,6 +36,8 @@ _DERIVED = frozenset(
 def _is_free(name: str) -> str:
     if name in _DERIVED:
         raise ValueError(f"another name: {name!r} is a column of duplicates or of contamination")
+    if name.startswith(tuple(f"{modality}/" for modality in get_args(Modality))):
+        raise ValueError(f"another name: {name!r} is what a space of vectors is called")
     return name
 
 
