@@ -41,12 +41,13 @@ class Dropped:
             raise FormatError(path, expected=f"columns {_COLUMNS}", found=f"no {sorted(missing)}", do=do)
         return table.select(list(_COLUMNS))
 
-    def of(self, uid: str) -> list[dict[str, Any]]:
-        """Return `uid`, `reason` and `distance` of up to 50 samples that were dropped for this one, closest first."""
+    def of(self, uid: str) -> dict[str, Any]:
+        """Return how many samples were dropped for this one, and the 50 closest: `uid`, `reason` and `distance`."""
         import pyarrow.compute as pc
 
         table = self._table()
         if table is None:
-            return []
-        mine = table.filter(pc.field("kept_uid") == uid).sort_by("distance").slice(0, _MOST)
-        return [plain(row) for row in mine.drop_columns("kept_uid").to_pylist()]
+            return {"rows": 0, "samples": []}
+        mine = table.filter(pc.field("kept_uid") == uid).sort_by("distance")
+        closest = mine.slice(0, _MOST).drop_columns("kept_uid").to_pylist()
+        return {"rows": len(mine), "samples": [plain(row) for row in closest]}

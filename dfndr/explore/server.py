@@ -53,6 +53,7 @@ def create_app(explorer: Explorer) -> Guard:
     async def refused(request: Request, error: DfndrError) -> JSONResponse:
         del request
         told = {"where": error.where, "expected": error.expected, "found": error.found, "do": error.do}
+        told["kind"] = type(error).__name__
         return JSONResponse({"error": told}, 400 if isinstance(error, UsageError) else 422, headers=_FRESH)
 
     @app.get("/api/about")
@@ -124,7 +125,7 @@ def _add_page(app: "FastAPI") -> None:
 
 async def _uploaded(stream: Any) -> bytes:  # noqa: ANN401  an async iterator of bytes
     """Return an uploaded picture whose size and header are fine; raises DataError."""
-    body, do = bytearray(), "Try a smaller picture: JPEG, PNG, WebP, GIF or BMP."
+    body, do = bytearray(), "Drop a JPEG, PNG, WebP, GIF or BMP, or a smaller one."
     async for piece in stream:
         body += piece
         if len(body) > MAX_UPLOAD_BYTES:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pyarrow as pa
 import pytest
 from support.explored import HOSTILE, ROWS, explored, filtered, picture, scores
 from support.tiny import IMAGE, TEXT, write_dataset
 
 from dfndr import Index
+from dfndr.dataset import open_dataset
 from dfndr.errors import FormatError, ModelError, UsageError
 from dfndr.explore import asking
 from dfndr.explore.queries import Explorer
 from dfndr.explore.values import Filter, plain
+from dfndr.format.manifest import write_manifest
+from dfndr.format.shard import write_rows
 
 EVERY = Filter()
 
@@ -163,6 +169,22 @@ def test_a_sample_is_shown_with_every_field_and_the_spaces_it_is_in(explorer, ui
     assert found["fields"]["hash"] == str((1 << 63) + 2), "a browser would round it"
     assert explorer.sample(uids[0])["fields"]["text"] == HOSTILE
     assert explorer.sample(uids[3])["fields"]["quality"] is None
+
+
+def test_a_sample_tells_which_others_the_build_dropped_for_it_closest_first(tmp_path):
+    dataset = write_dataset(tmp_path, (4,))
+    kept = dataset.rows(["uid"])["uid"].to_pylist()
+    pairs = [(f"{number:032x}", kept[number % 2], (7 * number % 60) / 10) for number in range(120)]
+    table = pa.table({"uid": [one for one, _, _ in pairs], "reason": ["near_duplicate"] * 120,
+                      "kept_uid": [one for _, one, _ in pairs], "distance": [one for _, _, one in pairs]})  # fmt: skip
+    stored = write_rows(str(tmp_path), "audit/duplicates-{hash8}.parquet", table)
+    write_manifest(str(tmp_path), replace(dataset.manifest, files={"audit/duplicates": stored}))
+    explorer = Explorer(open_dataset(tmp_path))
+    found = explorer.sample(kept[1])["dropped"]
+    mine = sorted((distance, uid) for uid, one, distance in pairs if one == kept[1])
+    assert found["rows"] == len(mine) == 60
+    assert [one["distance"] for one in found["samples"]] == [distance for distance, _ in mine[:50]]
+    assert explorer.sample(kept[2])["dropped"] == {"rows": 0, "samples": []}
 
 
 def test_a_thumbnail_is_a_picture_or_nothing(explorer, uids):

@@ -246,7 +246,8 @@ def test_the_page_is_used_by_keys_alone(page):
     page.keyboard.press("Escape")
     status(page, "90 samples")
     page.keyboard.press("?")
-    assert page.locator("#help").is_visible()
+    page.locator("#help button").click()
+    assert page.locator("#help").is_hidden()
 
 
 def test_words_without_a_model_are_explained_and_the_rest_goes_on(page):
@@ -311,6 +312,7 @@ def test_a_dropped_picture_and_words_find_their_neighbours(browser, tmp_path):
     assert shown(page)[0] == uids[3] and page.locator(".value").first.text_content() == "1.0000"
     page.evaluate(DROP, ["no.png", base64.b64encode(b"no picture").decode()])
     page.locator(".message", has_text="the dropped file").wait_for()
+    assert "need the model" not in page.locator(".message").text_content()
     page.keyboard.press("Escape")
     status(page, "Nearest to your picture")
     page.fill("#query", "a red dog")

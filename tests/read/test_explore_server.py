@@ -129,7 +129,7 @@ def test_what_a_stranger_wrote_is_sent_as_json_and_a_thumbnail_only_as_a_picture
 def test_an_error_says_where_expected_found_and_what_to_do(client):
     answer = client.get("/api/near", params={"space": "image/other", "words": "x"})
     assert answer.status_code == 400
-    assert set(answer.json()["error"]) == {"where", "expected", "found", "do"}
+    assert set(answer.json()["error"]) == {"where", "expected", "found", "do", "kind"}
     assert client.get("/api/browse", params={"filter": "{"}).status_code == 400
     for wrong in ({"count": 0}, {"count": 100_000}, {"start": -1}, {"filter": "x" * 5000}):
         assert client.get("/api/browse", params=wrong).status_code == 422

@@ -87,10 +87,11 @@ async function render() {
   } catch (error) {
     if (error.name === "AbortError") return;
     byId("status").textContent = "";
-    const needsModel = view.kind === "words" || view.kind === "picture";
+    const searched = view.kind === "words" || view.kind === "picture";
+    const needsModel = searched && ["ModelError", "MissingExtra", "StorageError"].includes(error.told?.kind);
     const lines = [error.told ? error.message : `The page failed: ${error.message}`, error.told?.do];
     if (needsModel) lines.push("Words and pictures need the model that made this space. Neighbours, scores and filters do without it.");
-    byId("results").replaceChildren(message(needsModel ? "This search could not be made" : "This cannot be shown", lines,
+    byId("results").replaceChildren(message(searched ? "This search could not be made" : "This cannot be shown", lines,
       make("button", { class: "plain", on: { click: () => render() } }, "Try again"), state.trail.length > 1 ? make("button", { class: "plain", on: { click: back } }, "Back") : null));
   } finally {
     clearTimeout(slow);

@@ -1,7 +1,7 @@
 // One sample: its picture, its text and captions, and every field that the dataset has of it.
 
 import * as api from "./api.js";
-import { byId, make, message, short, toast } from "./dom.js";
+import { byId, make, message, short, toast, whole } from "./dom.js";
 import { isFlagged, toggle } from "./flags.js";
 import { picture } from "./grid.js";
 
@@ -40,7 +40,7 @@ export async function showSample(sample, about, actions) {
     make("div", { class: "row" }, ...near, compare, flag),
     near.length ? null : make("p", { class: "soft" }, "No space holds a vector of this sample."),
     make("div", { class: "row uid" }, make("code", {}, found.uid), make("button", { class: "quiet", on: { click: () => copy(found.uid) } }, "Copy")),
-    droppedFor(found.dropped ?? []), table({ split }, fields, about)].filter(Boolean));
+    droppedFor(found.dropped), table({ split }, fields, about)].filter(Boolean));
 }
 
 async function copy(uid) {
@@ -55,10 +55,11 @@ function captionsOf(fields) {
 }
 
 function droppedFor(dropped) {
-  if (!dropped.length) return null;
+  if (!dropped?.rows) return null;
   const say = { same_image: "same image file", same_text: "same text", near_duplicate: "near duplicate", semantic_duplicate: "close in its space" };
-  return make("section", {}, make("h3", {}, `Stands for ${dropped.length} that the build dropped`), make("ul", { class: "dropped" },
-    ...dropped.map((one) => make("li", {}, `${say[one.reason] ?? one.reason}, distance ${short(one.distance)} `, make("code", {}, one.uid)))));
+  const all = dropped.rows > dropped.samples.length ? `; the ${dropped.samples.length} closest` : "";
+  return make("details", {}, make("summary", {}, `Stands for ${whole(dropped.rows)} that the build dropped${all}`), make("ul", { class: "dropped" },
+    ...dropped.samples.map((one) => make("li", {}, `${say[one.reason] ?? one.reason}, distance ${short(one.distance)} `, make("code", {}, one.uid)))));
 }
 
 function table(first, fields, about) {
