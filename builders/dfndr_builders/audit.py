@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from dfndr import storage
 from dfndr.dataset import Dataset
-from dfndr.format.shard import write_rows
+from dfndr.format.shard import parquet_errors, write_rows
 from dfndr_builders.choosing import Chosen
 from dfndr_builders.context import Context
 from dfndr_builders.deriving import REASONS, Derivation
@@ -40,7 +40,8 @@ def _duplicates(scores: Dataset, derived: Sequence[Derivation], selection: str) 
     makers = {reason: one.made for one in derived for reason, column in REASONS.items() if column in one.names}
     if not makers:
         return None
-    with storage.open_read(storage.join(selection, "audit.parquet")) as file:
+    path = storage.join(selection, "audit.parquet")
+    with storage.open_read(path) as file, parquet_errors(path):
         audit = pq.read_table(file)
     starts = np.cumsum([0, *(shard.rows for shard in scores.shards)])
     distances = np.zeros(len(audit), dtype=np.float32)
@@ -65,7 +66,7 @@ def _contaminated(scores: Dataset, derived: Sequence[Derivation]) -> pa.Table | 
         return None
     parts = []
     for rows, path in zip(scores.tables(["uid", "key"]), found[0].columns.paths(), strict=True):
-        with storage.open_read(path) as file:
+        with storage.open_read(path) as file, parquet_errors(path):
             told = pq.read_table(file)
         for name in ("contaminated_by", "contaminated_distance"):
             rows = rows.append_column(told.schema.field(name), told[name])

@@ -6,6 +6,7 @@ Each kind is made once, under the digest of the scores and of its own settings, 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,6 +22,7 @@ from dfndr.progress import Progress
 __all__ = ["Columns", "Derive", "derive", "read_derived"]
 
 _DONE = "columns.json"
+_NAME = re.compile(r"[0-9]{5,}\.parquet")
 
 
 class Derive(Protocol):
@@ -52,12 +54,19 @@ def read_derived(root: str) -> Columns | None:
     if not storage.exists(path):
         return None
     try:
-        found = Columns(root, {str(name): int(size) for name, size in json.loads(storage.read_bytes(path)).items()})
+        found = Columns(root, {_plain(name): int(size) for name, size in json.loads(storage.read_bytes(path)).items()})
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None  # a damaged record is no record: the columns are made again
     places = {storage.join(root, name): size for name, size in found.files.items()}
     is_whole = all(storage.exists(place) and storage.size_of(place) == size for place, size in places.items())
     return found if is_whole else None
+
+
+def _plain(name: str) -> str:
+    """Return the name of a file in the folder itself; raises ValueError where it may lead elsewhere."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(name)
+    return name
 
 
 def derive(given: Derive, scores: Dataset, root: str, *, progress: Progress) -> Columns:

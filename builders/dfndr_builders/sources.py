@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from dfndr import storage
 from dfndr.errors import FormatError
 from dfndr.format.manifest import Counts, Shard, Step
+from dfndr.format.shard import parquet_errors
 
 __all__ = ["COUNTED", "MOST_SOURCES", "OTHERS", "count_files", "counts_by_source", "step_of_counts"]
 
@@ -34,12 +35,14 @@ def count_files(root: str, shards: Sequence[Shard]) -> pa.Table | None:
     """Count the rows and problems of a phase's files as a table of `COUNTED`; None where rows have no `source`."""
     counted = [COUNTED.empty_table()]
     for shard in shards:
-        with storage.open_read(storage.join(root, shard.files["rows"].path)) as file, pq.ParquetFile(file) as rows:
+        path = storage.join(root, shard.files["rows"].path)
+        with storage.open_read(path) as file, parquet_errors(path), pq.ParquetFile(file) as rows:
             if "source" not in rows.schema_arrow.names:
                 return None
             counted.append(_grouped(rows.read(["source"]), "kept"))
         if "problems" in shard.files:
-            with storage.open_read(storage.join(root, shard.files["problems"].path)) as file:
+            path = storage.join(root, shard.files["problems"].path)
+            with storage.open_read(path) as file, parquet_errors(path):
                 counted.append(_grouped(pq.read_table(file, columns=["source", "reason"]), "failed"))
     return pa.concat_tables(counted)
 

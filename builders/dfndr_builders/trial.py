@@ -20,6 +20,7 @@ from dfndr.describe import printable
 from dfndr.errors import UsageError
 from dfndr.format.manifest import MANIFEST, Step
 from dfndr.format.schema import SPLITS
+from dfndr.format.shard import parquet_errors
 from dfndr.seeds import hash_int
 from dfndr_builders.choosing import read_lists, rule_of
 from dfndr_builders.derived import read_derived
@@ -122,7 +123,7 @@ def try_selection(
         told, folder = parse_recipe(dataset.manifest.recipe, f"the recipe of {place}"), Path.cwd()
     else:
         told, folder = read_recipe(recipe)[0], Path(recipe).resolve().parent
-    names = {name for paths in derived for name in pq.read_schema(paths[0]).names}
+    names = {name for paths in derived for name in _names_in(paths[0])}
     if changes.by is not None and changes.by not in {score.name for score in told.score}:
         expected = f"one of the recipe's scores: {', '.join(score.name for score in told.score)}"
         raise UsageError("--by", expected=expected, found=changes.by, do="Name one of them.")
@@ -165,6 +166,11 @@ def _phases(dataset: Dataset) -> tuple[Dataset, str, list[list[str]]]:
         storage.join(dataset.root, chosen),
         [columns.paths() for columns in found if columns is not None],
     )
+
+
+def _names_in(path: str) -> list[str]:
+    with parquet_errors(path):
+        return list(pq.read_schema(path).names)
 
 
 def _gone(root: str) -> UsageError:
@@ -223,7 +229,10 @@ def _value(text: str, comparison: Comparison) -> Value:
 
 def _uids(root: str, selection: Selection) -> pa.Array:
     names = [storage.join(root, f"{split}.parquet") for split in SPLITS if selection.rows[split]]
-    parts = [pq.read_table(name, columns=["shard", "row", "uid"]) for name in names]
+    parts = []
+    for name in names:
+        with parquet_errors(name):
+            parts.append(pq.read_table(name, columns=["shard", "row", "uid"]))
     if not parts:
         return pa.array([], pa.string())
     return pa.concat_tables(parts).sort_by([("shard", "ascending"), ("row", "ascending")])["uid"].combine_chunks()

@@ -1,16 +1,19 @@
 """Recipes, lists and folders made to break curation: each is refused in words that help, or counted, never lost."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from dfndr_builders.build import build
+from dfndr_builders.derived import read_derived
 from dfndr_builders.recipe import Recipe
 from dfndr_builders.recipe_file import parse_recipe
 from dfndr_builders.rules import DropRule
-from dfndr_builders.select import Fusion, Quota, Rule, select
+from dfndr_builders.select import Fusion, Quota, Rule, read_selection, select
+from dfndr_builders.trial import Changes, try_selection
 from support.builds import RECIPE, write_recipe
 from support.pools import picture
 from support.tiny import write_dataset
@@ -171,3 +174,62 @@ def test_an_evaluation_set_of_blank_pictures_keeps_nothing_out_and_is_refused(tm
     text = RECIPE.split("[[caption]]")[0].replace("count = 2_500", "count = 40") + more
     with pytest.raises(PoolError, match="decontaminate: expected evaluation images, found none that can be used"):
         build(write_recipe(tmp_path, text=text), tmp_path / "out", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("built")
+    more = '\n[[measure]]\nkind = "image"\n\n[[duplicates]]\nkind = "near"\nradius = 8\n'
+    text = RECIPE.split("[[caption]]")[0].replace("count = 2_500", "count = 60") + more
+    build(write_recipe(folder, text=text), folder / "out", device="cpu")
+    return folder
+
+
+def garbled(built: Path, folder: Path, pattern: str) -> Path:
+    """Copy the build, and put as many other bytes in the place of a file's own."""
+    shutil.copytree(built / "out", folder / "out")
+    (path,) = (folder / "out" / "phases").glob(pattern)
+    path.write_bytes(b"x" * path.stat().st_size)
+    return path
+
+
+@pytest.mark.parametrize("pattern", ["select-*/audit.parquet", "select-*/dropped_samples.parquet", "score-*/rows/*"])
+def test_a_phase_that_was_garbled_in_place_is_named_and_nothing_is_made_of_it(
+    built: Path, tmp_path: Path, pattern: str
+):
+    path = garbled(built, tmp_path, pattern)
+    with pytest.raises(DataError, match=f"{path.name}: expected a whole Parquet file"):
+        build(built / "recipe.toml", tmp_path / "out", device="cpu")
+
+
+@pytest.mark.parametrize("pattern", ["duplicates-*/00000.parquet", "select-*/train.parquet", "score-*/rows/*"])
+def test_nothing_is_tried_on_a_phase_that_was_garbled_in_place(built: Path, tmp_path: Path, pattern: str):
+    path = garbled(built, tmp_path, pattern)
+    with pytest.raises(DataError, match=f"{path.name}: expected a whole Parquet file"):
+        try_selection(tmp_path / "out", Changes(count=5))
+
+
+def test_pictures_for_the_report_that_were_cut_short_are_read_again(built: Path, tmp_path: Path):
+    path = garbled(built, tmp_path, "select-*/samples.parquet")
+    build(built / "recipe.toml", tmp_path / "out", device="cpu")
+    (whole,) = (built / "out" / "phases").glob("select-*/samples.parquet")
+    assert path.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [('"cut": ', '"cut": NaN, "was": '), ('"samples": ', '"samples": "a", "was": '), ('"train": ', '"test": ')],
+)
+def test_a_record_of_a_selection_that_says_nonsense_is_no_record(built: Path, tmp_path: Path, before: str, after: str):
+    (record,) = (built / "out" / "phases").glob("select-*/selection.json")
+    shutil.copytree(record.parent, tmp_path / "s")
+    assert read_selection(str(tmp_path / "s")) is not None
+    (tmp_path / "s" / "selection.json").write_text(record.read_text().replace(before, after))
+    assert read_selection(str(tmp_path / "s")) is None
+
+
+def test_a_record_of_columns_that_leads_out_of_its_folder_is_no_record(tmp_path: Path):
+    (tmp_path / "columns").mkdir()
+    (tmp_path / "00000.parquet").write_bytes(b"1234")
+    (tmp_path / "columns" / "columns.json").write_text('{"../00000.parquet": 4}')
+    assert read_derived(str(tmp_path / "columns")) is None

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from dfndr import storage
 from dfndr.dataset import Dataset
+from dfndr.errors import DataError
 from dfndr.format.shard import parquet_errors, write_rows
 from dfndr.images import BadImage, decode, thumbnail
 from dfndr_builders.pools.base import Pool
@@ -127,6 +128,15 @@ def _read(path: str) -> pa.Table:
         return pq.read_table(source)
 
 
+def _is_whole(path: str) -> bool:
+    """Say whether a file is there that was written to its end."""
+    try:
+        with storage.open_read(path) as source, parquet_errors(path):
+            return "thumbnail" in pq.read_schema(source).names
+    except DataError:
+        return False
+
+
 def _kept_of(path: str, uids: set[str]) -> dict[tuple[str, str], tuple[str, int | None, int | None]]:
     """Return (kept uid, its shard, its row) by (removed uid, reason), of some removed uids; the audit is streamed."""
     found: dict[tuple[str, str], tuple[str, int | None, int | None]] = {}
@@ -144,12 +154,12 @@ def _kept_of(path: str, uids: set[str]) -> dict[tuple[str, str], tuple[str, int 
 
 
 def collect(pool: Pool, scores: Dataset, chosen: pa.Table, root: str) -> None:
-    """Read the chosen rows from the pool and write `root/samples.parquet`; nothing is done where it is there.
+    """Read the chosen rows from the pool and write `root/samples.parquet`; nothing is done where it is there, whole.
 
     Its columns are those of the scores, reason, kept_uid, selected_by and thumbnail (at most 128 pixels a side). A row
     that the pool no longer has, or that cannot be decoded, is written without a thumbnail.
     """
-    if storage.exists(storage.join(root, SAMPLES)):
+    if _is_whole(storage.join(root, SAMPLES)):
         return
     tables = [_empty(scores)] if scores.manifest.shards else []
     for shard in dict.fromkeys(chosen["shard"].to_pylist()):

@@ -10,6 +10,7 @@ from dfndr import storage
 from dfndr.errors import FormatError
 from dfndr.format.funnel import step_of_json
 from dfndr.format.manifest import Step
+from dfndr.format.schema import SPLITS
 
 __all__ = ["DONE", "Selection", "is_validation", "read_selection", "share_limit"]
 
@@ -47,11 +48,18 @@ def read_selection(root: str) -> Selection | None:
     if not storage.exists(path):
         return None
     try:
-        given = json.loads(storage.read_bytes(path))
+        given = json.loads(storage.read_bytes(path), parse_constant=_refused)
         step = step_of_json(given["step"], path)
-        found = Selection(given["rows"], given["cut"], given["samples"], step, given["absent"])
+        rows, cut = {split: int(given["rows"][split]) for split in SPLITS}, given["cut"]
+        absent = {name: int(count) for name, count in given["absent"].items()}
+        found = Selection(rows, None if cut is None else float(cut), int(given["samples"]), step, absent)
         sizes = {storage.join(root, name): size for name, size in given["files"].items()}
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError, FormatError):
         return None  # a damaged record is no record: the selection is made again
     is_whole = all(storage.exists(name) and storage.size_of(name) == size for name, size in sizes.items())
     return found if is_whole else None
+
+
+def _refused(constant: str) -> float:
+    """Raise ValueError for NaN and infinity, which `json` reads and no JSON holds."""
+    raise ValueError(constant)
