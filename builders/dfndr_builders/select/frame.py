@@ -22,6 +22,7 @@ from dfndr_builders.select.database import literal, quoted
 
 __all__ = ["Frame", "files_of", "open_frame"]
 
+_PLACE = "CAST(file_index AS BIGINT) * 4294967296 + file_row_number AS place"
 _TAKEN = {"file_row_number", "file_index", "filename"}
 
 
@@ -64,7 +65,11 @@ def open_frame(
     needed: Sequence[str],
     folder: Path,
 ) -> Frame:
-    """Make the view `scores` and say what it holds; `derived` are files, one per shard each, that go with the rows."""
+    """Make the views `scores` and `uids`, and say what `scores` holds.
+
+    `derived` are files, one per shard each, that go with the rows. `uids` has place, shard, row and uid: DuckDB opens
+    just the groups of rows it needs where few rows are asked for by shard and row.
+    """
     sets = [files_of(scores, scores.schema()), *(_derived_files(paths, scores) for paths in derived)]
     types: dict[str, pa.DataType] = {}
     for _, schema in sets:
@@ -75,12 +80,17 @@ def open_frame(
             types[field.name] = field.type
     wanted = [name for name in dict.fromkeys(["uid", *needed]) if name in types]
     names = {name: "uid" if name == "uid" else f"c{number}" for number, name in enumerate(wanted)}
-    relations = []
+    relations, uids = [], ""
     for number, (paths, schema) in enumerate(sets):
         here = {name: names[name] for name in wanted if name in schema.names}
         if here or not number:
-            relations.append(_relation(_plain(paths, schema, here, folder / f"plain-{number}"), bool(number)))
+            given = _plain(paths, schema, here, folder / f"plain-{number}")
+            relations.append(_relation(given, [] if number else [_PLACE]))
+            uids = uids or _relation(
+                (given[0], {"uid": "uid"}), [_PLACE, "file_index AS shard, file_row_number AS row"]
+            )
     database.execute(f"CREATE OR REPLACE TEMP VIEW scores AS SELECT * FROM {' POSITIONAL JOIN '.join(relations)}")
+    database.execute(f"CREATE OR REPLACE TEMP VIEW uids AS FROM {uids}")
     return Frame(names, types)
 
 
@@ -116,10 +126,8 @@ def _plain(paths: list[str], schema: pa.Schema, here: dict[str, str], folder: Pa
     return copies, {name: name for name in here.values()}
 
 
-def _relation(given: tuple[list[str], dict[str, str]], is_derived: bool) -> str:
+def _relation(given: tuple[list[str], dict[str, str]], columns: list[str]) -> str:
     paths, names = given
-    columns = [f"{quoted(name)} AS {new}" for name, new in names.items()]
-    if not is_derived:
-        columns.insert(0, "CAST(file_index AS BIGINT) * 4294967296 + file_row_number AS place")
+    columns = [*columns, *(f"{quoted(name)} AS {new}" for name, new in names.items())]
     files = ", ".join(literal(path) for path in paths)
     return f"(SELECT {', '.join(columns)} FROM read_parquet([{files}]))"

@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dfndr_builders.select.pieces import pieces_of
+
 __all__ = ["mark_repeats", "repeated_hashes"]
 
 Hashes = npt.NDArray[np.uint64]
-_PARTS_BITS = 6
-_PIECE = 1_000_000
+_PARTS_BITS = 8
 
 
 def mark_repeats(database: Any, folder: Path, *, mark: int, condition: str) -> int:  # noqa: ANN401
@@ -23,8 +24,8 @@ def mark_repeats(database: Any, folder: Path, *, mark: int, condition: str) -> i
 
     Only rows that meet the condition count; of rows with one uid, that with the smallest place stays.
     """
-    found = database.sql(f"SELECT hash(uid) AS h FROM scores WHERE {condition}").to_arrow_reader(_PIECE)
-    hashes = repeated_hashes((batch.column(0).to_numpy() for batch in found), folder)
+    found = pieces_of(database, "SELECT hash(uid) AS h FROM uids")
+    hashes = repeated_hashes((piece[0] for piece in found), folder)
     if not len(hashes):
         return 0
     database.register("given", pa.table({"h": hashes}))
@@ -43,14 +44,8 @@ def repeated_hashes(batches: Iterable[Hashes], folder: Path) -> Hashes:
     paths = [folder / f"hashes-{part}.u64" for part in range(1 << _PARTS_BITS)]
     with ExitStack() as opened:
         files = [opened.enter_context(open(path, "wb")) for path in paths]
-        waiting: list[Hashes] = []
         for batch in batches:
-            waiting.append(batch)
-            if sum(map(len, waiting)) >= _PIECE:
-                _part(np.concatenate(waiting), files)
-                waiting = []
-        if waiting:
-            _part(np.concatenate(waiting), files)
+            _part(batch, files)
     found = []
     for path in paths:
         found.append(_repeated(np.fromfile(path, dtype=np.uint64)))
@@ -67,13 +62,8 @@ def _part(hashes: Hashes, files: list[Any]) -> None:
 
 
 def _repeated(hashes: Hashes) -> Hashes:
-    """Return the values that occur more than once; a table of slots leaves but few of them to be sorted."""
+    """Return the values that occur more than once; counting their next bits leaves but few of them to be sorted."""
     bits = max(4, len(hashes).bit_length() + 1)
     slots = ((hashes << np.uint64(_PARTS_BITS)) >> np.uint64(64 - bits)).astype(np.intp)
-    numbers = np.arange(len(hashes), dtype=np.uint32)
-    last = np.empty(1 << bits, dtype=np.uint32)
-    last[slots] = numbers
-    is_shared = np.zeros(1 << bits, dtype=bool)
-    is_shared[slots[last[slots] != numbers]] = True
-    few = np.sort(hashes[is_shared[slots]])
+    few = np.sort(hashes[np.bincount(slots)[slots] > 1])
     return np.unique(few[1:][few[1:] == few[:-1]])

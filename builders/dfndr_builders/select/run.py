@@ -86,8 +86,9 @@ def _write(
     database, rule, reasons = running.database, running.rule, running.reasons
     last = len(reasons) - 1
     database.execute(
-        f"CREATE OR REPLACE TEMP VIEW final AS SELECT judged.*, CAST(CASE WHEN outcome IS NOT NULL THEN outcome "
-        f"WHEN {verdict.is_kept} THEN {KEPT} WHEN {verdict.without_quota} THEN {last - 1} ELSE {last} END AS UTINYINT) "
+        "CREATE OR REPLACE TEMP VIEW final AS SELECT judged.* EXCLUDE (forced, outcome), CAST(CASE "
+        f"WHEN outcome IS NOT NULL THEN outcome WHEN {verdict.is_kept} THEN {KEPT} "
+        f"WHEN {verdict.without_quota} THEN {last - 1} ELSE {last} END AS UTINYINT) "
         f"AS fate FROM judged {verdict.join}"
     )
     counts = "SELECT source, fate, count(*) AS rows FROM final GROUP BY ALL"
@@ -124,10 +125,18 @@ def _keep(running: Running) -> dict[str, int]:
     is_validation = f"substr(md5(uid), 1, 8) < '{share_limit(rule.validation)}'" if rule.validation else "false"
     fusions = [f"{running.scores[fusion.name]} AS {quoted(fusion.name)}" for fusion in rule.fusions]
     ranked = [f"{running.scores[name]} AS d{number}" for number, name in enumerate(rule.deciles)]
-    columns = ["place", "uid", f"{running.scores[rule.by]} AS score", *fusions, *ranked]
+    columns = [
+        "place",
+        "CAST(shard AS INTEGER) AS shard",
+        "CAST(row AS INTEGER) AS row",
+        "uid",
+        f"{running.scores[rule.by]} AS score",
+        *fusions,
+        *ranked,
+    ]
     database.execute(
-        f"CREATE OR REPLACE TEMP TABLE kept AS SELECT {', '.join(columns)}, "
-        f"CAST({is_validation} AS UTINYINT) AS split FROM scores JOIN (FROM final WHERE fate = {KEPT}) USING (place)"
+        f"CREATE OR REPLACE TABLE kept AS SELECT {', '.join(columns)}, "
+        f"CAST({is_validation} AS UTINYINT) AS split FROM uids JOIN (FROM final WHERE fate = {KEPT}) USING (place)"
     )
     by_split = dict(rows_of(database, "SELECT split, count(*) FROM kept GROUP BY split"))
     rows = {split: int(by_split.get(number, 0)) for number, split in enumerate(SPLITS)}
@@ -137,7 +146,7 @@ def _keep(running: Running) -> dict[str, int]:
             for number, name in enumerate(rule.deciles)
         ]
         database.execute(f"CREATE OR REPLACE TEMP VIEW with_deciles AS SELECT *, {', '.join(deciles)} FROM kept")
-        database.execute("CREATE OR REPLACE TEMP TABLE ranked AS SELECT * FROM with_deciles")
+        database.execute("CREATE OR REPLACE TABLE ranked AS SELECT * FROM with_deciles")
         database.execute("DROP VIEW with_deciles; DROP TABLE kept; ALTER TABLE ranked RENAME TO kept")
     return rows
 

@@ -110,27 +110,29 @@ class Running:
 
         `source` and `part` become numbers from 1, in the order of the values, as in `source_codes` and `part_codes`.
         """
-        joins, columns = [], {"source": "NULL", "part": "0"}
         quota = self.rule.quota
-        for name, column in (("source", "source"), ("part", quota.column if quota else "")):
-            if column not in self.frame.names:
-                continue
-            self.database.execute(
-                f"CREATE OR REPLACE TABLE {name}_codes AS SELECT value, CAST(row_number() OVER (ORDER BY value NULLS "
-                f"FIRST) AS INTEGER) AS code FROM (SELECT DISTINCT {self.frame.names[column]} AS value FROM scores)"
-            )
-            columns[name] = f"{name}_codes.code"
-            joins.append(f"JOIN {name}_codes ON judged.{name} IS NOT DISTINCT FROM {name}_codes.value")
-        if quota and quota.column == "source":
-            columns["part"], joins = columns["source"], joins[:1]
-        kept = ", ".join(
-            ["place", "forced", "CAST(outcome AS UTINYINT) AS outcome", *dict.fromkeys(self.scores.values())]
-        )
-        coded = ", ".join(f"CAST({text} AS INTEGER) AS {name}" for name, text in columns.items())
-        self.database.execute(
-            f"CREATE OR REPLACE TABLE settled AS SELECT {kept}, {coded} FROM judged {' '.join(joins)}"
-        )
-        self.database.execute("DROP VIEW running; DROP VIEW judged; ALTER TABLE settled RENAME TO judged")
+        columns = {"source": "source"} if "source" in self.frame.names else {}
+        same = [] if columns else ["CAST(NULL AS INTEGER) AS source"]
+        if quota and quota.column != "source":
+            columns["part"] = quota.column
+        else:
+            same.append("source AS part" if quota else "0 AS part")
+        kept = ["place", "CAST(outcome AS UTINYINT) AS outcome", *dict.fromkeys(self.scores.values())]
+        if number(self.database, f"SELECT count(*) FROM marks WHERE mark = {INCLUDED}"):
+            kept.append("forced")
+        else:
+            same.append("false AS forced")
+        for name, column in columns.items():
+            values = f"SELECT DISTINCT {self.frame.names[column]} AS value FROM scores"
+            code = "CAST(row_number() OVER (ORDER BY value NULLS FIRST) AS INTEGER) AS code"
+            self.database.execute(f"CREATE OR REPLACE TEMP TABLE {name}_codes AS SELECT value, {code} FROM ({values})")
+            kept.append(f"{name}_codes.code AS {name}")
+        if "source AS part" in same:
+            self.database.execute("CREATE OR REPLACE TEMP VIEW part_codes AS FROM source_codes")
+        joins = [f"JOIN {name}_codes ON judged.{name} IS NOT DISTINCT FROM {name}_codes.value" for name in columns]
+        query = f"SELECT {', '.join(kept)} FROM judged {' '.join(joins)}"
+        self.database.execute(f"CREATE OR REPLACE TABLE settled AS {query}")
+        self.database.execute(f"CREATE OR REPLACE TEMP VIEW judged AS SELECT {', '.join(['*', *same])} FROM settled")
         self.database.execute("CREATE OR REPLACE TEMP VIEW running AS SELECT * FROM judged WHERE outcome IS NULL")
 
     def define(self) -> None:

@@ -11,15 +11,15 @@ import pyarrow.parquet as pq
 from dfndr import storage
 from dfndr.format.schema import SPLITS
 from dfndr.storage import Stored
-from dfndr_builders.select.database import literal, number, quoted, rows_of
+from dfndr_builders.select.database import literal, quoted, rows_of
 
 __all__ = ["write_audit", "write_kept", "write_samples"]
 
 _PIECE = 100_000
 _PLACE = [("shard", pa.int32()), ("row", pa.int32())]
-_SAMPLED = 16
+_FEW = ["shard", "reason"]  # columns of few values; a dictionary of uids takes time and room
+_SAMPLED, _DRAWN_FROM = 16, 1024
 _NEAREST, _LOWEST = 32, 8
-_LOOKED_AT = 50_000
 
 
 def write_kept(database: Any, out: str, *, floats: Sequence[str], deciles: Sequence[str]) -> list[Stored]:  # noqa: ANN401
@@ -33,7 +33,7 @@ def write_kept(database: Any, out: str, *, floats: Sequence[str], deciles: Seque
             database,
             out,
             f"{split}.parquet",
-            f"SELECT {_place('place', '')}, uid, {columns} FROM kept WHERE split = {place} ORDER BY place",
+            f"SELECT shard, row, uid, {columns} FROM kept WHERE split = {place} ORDER BY place",
             schema,
         )
         for place, split in enumerate(SPLITS)
@@ -52,35 +52,32 @@ def write_audit(database: Any, out: str) -> Stored:  # noqa: ANN401
 def write_samples(database: Any, out: str, *, reasons: Sequence[str], counts: dict[int, int], score: str) -> Stored:  # noqa: ANN401
     """Write `dropped_samples.parquet`: some of the rows that `final` drops, in the order of reasons and the pool's.
 
-    Of each reason the 16 of smallest uid (a hash, or an id that means nothing); and of `not_selected` the 32 nearest
-    below the cut and the 8 lowest as well. `counts` has the number of dropped rows by code.
+    Of each reason 16, drawn by a hash of their place in the pool; and of `not_selected` the 32 nearest below the cut
+    and the 8 lowest as well, the first in the pool's order among equals. `counts` has the number of dropped
+    rows by code.
     """
     schema = pa.schema([*_PLACE, ("uid", pa.string()), ("score", pa.float32()), ("reason", pa.string())])
-    last = len(reasons) - 1
-    dropped = f"(SELECT place, {score} AS score, fate FROM final WHERE fate > 1)"
-    share = min(1.0, _LOOKED_AT / number(database, "SELECT count(*) FROM final"))
-    ending = "" if share == 1.0 else f"WHERE uid < {literal(f'{int(share * 16**8):08x}')}"
-    database.execute(f"CREATE OR REPLACE TEMP TABLE looked_at AS SELECT place, uid FROM scores {ending}")
-    query = f"SELECT fate, count(*) FROM looked_at JOIN {dropped} USING (place) GROUP BY fate"
-    found = dict(rows_of(database, query))
-    rare = [str(code) for code, rows in counts.items() if found.get(code, 0) < min(_SAMPLED, rows)]
-    more = [f"fate IN ({', '.join(rare)})"] if rare else []
-    for order, most, sign in (("DESC", _NEAREST, ">="), ("ASC", _LOWEST, "<=")):
-        query = f"SELECT score FROM {dropped} WHERE fate = {last} ORDER BY score {order} LIMIT {most}"
-        if limits := [score for (score,) in rows_of(database, query)]:
-            more.append(f"(fate = {last} AND score {sign} {literal(limits[-1])})")
-    if more:
-        places = f"(SELECT place FROM {dropped} WHERE {' OR '.join(more)}) JOIN scores USING (place)"
-        database.execute(f"INSERT INTO looked_at SELECT place, uid FROM {places}")
-    reason = " ".join(f"WHEN {code} THEN {literal(name)}" for code, name in enumerate(reasons))
-    nth = "row_number() OVER (PARTITION BY fate ORDER BY "
-    query = (
-        f"SELECT {_place('place', '')}, uid, score, CASE fate {reason} END AS reason FROM (SELECT *, "
-        f"{nth} uid, place) AS nth, {nth} score DESC, uid) AS below_cut, {nth} score, uid DESC) AS above_lowest "
-        f"FROM (SELECT DISTINCT * FROM looked_at) JOIN {dropped} USING (place)) WHERE nth <= {_SAMPLED} OR "
-        f"(fate = {last} AND (below_cut <= {_NEAREST} OR above_lowest <= {_LOWEST})) ORDER BY fate, place"
+    last, dropped = len(reasons) - 1, f"(SELECT place, {score} AS score, fate FROM final WHERE fate > 1)"
+    shares = {code: min(1.0, _DRAWN_FROM / rows) for code, rows in counts.items()}
+    limits = " ".join(f"WHEN {code} THEN {int(share * (2**64 - 1))}" for code, share in shares.items())
+    drawn = f"SELECT * FROM {dropped} WHERE hash(place) <= CASE fate {limits or 'WHEN 0 THEN 0'} ELSE 0 END"
+    ordered = "row_number() OVER (PARTITION BY fate ORDER BY hash(place), place)"
+    below = f"FROM {dropped} WHERE fate = {last} ORDER BY score"
+    database.execute(
+        f"CREATE OR REPLACE TEMP TABLE sampled AS SELECT DISTINCT place, score, fate, {_place('place', '')} FROM ("
+        f"(SELECT place, score, fate FROM ({drawn}) QUALIFY {ordered} <= {_SAMPLED}) UNION ALL "
+        f"({below} DESC, place LIMIT {_NEAREST}) UNION ALL ({below}, place LIMIT {_LOWEST}))"
     )
-    return _put(database, out, "dropped_samples.parquet", query, schema)
+    reason = " ".join(f"WHEN {code} THEN {literal(name)}" for code, name in enumerate(reasons))
+    query = f"SELECT shard, row, uid, score, CASE fate {reason} END AS reason FROM sampled JOIN {_named(database)} "
+    return _put(database, out, "dropped_samples.parquet", f"{query} USING (place) ORDER BY fate, place", schema)
+
+
+def _named(database: Any) -> str:  # noqa: ANN401
+    """Return the places and uids of the rows in `sampled`: asked for shard by shard, so that little is read of each."""
+    by_shard = rows_of(database, "SELECT shard, string_agg(row, ', ') FROM sampled GROUP BY shard")
+    parts = [f"SELECT place, uid FROM uids WHERE shard = {shard} AND row IN ({rows})" for shard, rows in by_shard]
+    return f"({' UNION ALL '.join(parts) or 'SELECT place, uid FROM uids WHERE false'})"
 
 
 def _place(place: str, prefix: str) -> str:
@@ -95,7 +92,10 @@ def _put(database: Any, out: str, path: str, query: str, schema: pa.Schema) -> S
 def _writer(database: Any, query: str, schema: pa.Schema) -> Callable[[BinaryIO], None]:  # noqa: ANN401
     def write(file: BinaryIO) -> None:
         found = database.sql(query)
-        with pa.PythonFile(file, mode="w") as sink, pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        with (
+            pa.PythonFile(file, mode="w") as sink,
+            pq.ParquetWriter(sink, schema, compression="zstd", use_dictionary=_FEW) as writer,
+        ):
             for batch in found.to_arrow_reader(_PIECE):
                 writer.write_batch(batch.cast(schema))
 
