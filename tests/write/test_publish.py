@@ -105,6 +105,14 @@ def test_manifest_card_and_pictures_come_in_the_last_commit_alone(
     assert set(commits[-1][2]) - set(commits[-2][2]) == last
 
 
+def test_the_repository_is_listed_as_often_for_many_commits_as_for_one(
+    given: Publication, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_BATCH_FILES", 1)
+    _send(given, hub)
+    assert (hub.count("POST .*/commit/"), hub.count("GET .*/tree/")) == (len(given.data) + 1, 4)
+
+
 def test_a_repository_is_private_and_with_public_it_is_opened_after_all_was_compared(
     given: Publication, hub: Hub
 ) -> None:

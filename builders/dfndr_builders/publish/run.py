@@ -1,8 +1,9 @@
 """Publishing: look what is there, upload what is missing, commit the manifest last, compare; private until then.
 
-Each try starts with a look at the repository, so a lost answer, a conflict and a killed process are all the same case:
-what is there is not uploaded again. The manifest and the card come in one last commit, which also takes away what an
-earlier version of the dataset left; up to that commit a reader of an earlier version sees that version.
+A run starts with a look at the repository, and so does each try after a failure: a lost answer, a conflict and a
+killed process are all the same case, and what is there is not uploaded again. The manifest and the card come in one
+last commit, which also takes away what an earlier version of the dataset left; up to that commit a reader of an
+earlier version sees that version.
 """
 
 from __future__ import annotations
@@ -162,19 +163,31 @@ class _Run:
         self._hub, self._given, self._replace, self._task = hub, given, replace, task
         self._sent: Counter[str] = Counter()
         self._known: set[str] = set()
+        self._waiting: list[list[Upload]] = []
 
     def step(self) -> Remote | None:
-        """Make one commit of what is missing; return the repository once it holds everything as it is here."""
-        given, now = self._given, self._hub.look()
-        self._refuse_others(now)
-        missing = [upload for upload in given.data if not now.holds(upload)]
-        for batch in batches(missing):
-            self._send(batch, f"Add {len(batch)} files of {given.manifest.name}")
-            return None
-        ending, stale = [upload for upload in given.last if not now.holds(upload)], _stale(now, given)
+        """Make one commit of what is missing; return the repository once it holds everything as it is here.
+
+        It is looked at anew when nothing is left to be sent, and after each failure.
+        """
+        given = self._given
+        if not self._waiting:
+            now = self._hub.look()
+            self._refuse_others(now)
+            self._waiting = list(batches([upload for upload in given.data if not now.holds(upload)]))
+            if not self._waiting:
+                return self._end(now)
+        waiting, self._waiting = self._waiting, []
+        self._send(waiting[0], f"Add {len(waiting[0])} files of {given.manifest.name}")
+        self._waiting = waiting[1:]
+        return None
+
+    def _end(self, now: Remote) -> Remote | None:
+        """Make the last commit, or return the repository where it was made."""
+        ending, stale = [upload for upload in self._given.last if not now.holds(upload)], _stale(now, self._given)
         if not ending and not stale:
             return now
-        message = f"Publish {given.manifest.name}, digest {given.manifest.digest[:16]}"
+        message = f"Publish {self._given.manifest.name}, digest {self._given.manifest.digest[:16]}"
         self._send(ending, message, deleted=stale, parent=now.commit)
         return None
 
