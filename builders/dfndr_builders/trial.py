@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tempfile
@@ -195,8 +196,11 @@ def _changed(rule: Rule, changes: Changes) -> Rule:
         if changes.top_fraction is not None and not 0 < changes.top_fraction <= 1:
             found, do = str(changes.top_fraction), "Give a share, such as 0.3."
             raise UsageError("--top-fraction", expected="more than 0 and at most 1", found=found, do=do)
+        if changes.threshold is not None and not math.isfinite(changes.threshold):
+            found = str(changes.threshold)
+            raise UsageError("--threshold", expected="a finite number", found=found, do="Give one, such as 0.25.")
         rule = replace(rule, **limits)
-    return replace(rule, by=changes.by or rule.by, drop=drop)
+    return replace(rule, by=rule.by if changes.by is None else changes.by, drop=drop)
 
 
 def _parsed(text: str) -> list[DropRule]:
@@ -220,11 +224,14 @@ def _value(text: str, comparison: Comparison) -> Value:
     if comparison == "is" and text in ("true", "false"):
         return text == "true"
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        if comparison == "is":
-            return text
-        raise UsageError("--rule", expected=f"a number after {comparison}", found=repr(text), do="Mend it.") from None
+        number = math.nan
+    if math.isfinite(number):
+        return number
+    if comparison == "is":
+        return text
+    raise UsageError("--rule", expected=f"a number after {comparison}", found=repr(text), do="Mend it.")
 
 
 def _uids(root: str, selection: Selection) -> pa.Array:

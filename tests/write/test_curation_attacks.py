@@ -11,6 +11,7 @@ from dfndr_builders.build import build
 from dfndr_builders.derived import read_derived
 from dfndr_builders.recipe import Recipe
 from dfndr_builders.recipe_file import parse_recipe
+from dfndr_builders.report.write import report
 from dfndr_builders.rules import DropRule
 from dfndr_builders.select import Fusion, Quota, Rule, read_selection, select
 from dfndr_builders.trial import Changes, try_selection
@@ -18,8 +19,8 @@ from support.builds import RECIPE, write_recipe
 from support.pools import picture
 from support.tiny import write_dataset
 
-from dfndr.dataset import Dataset
-from dfndr.errors import DataError, PoolError, RecipeError
+from dfndr.dataset import Dataset, open_dataset
+from dfndr.errors import DataError, PoolError, RecipeError, UsageError
 from dfndr.format.schema import DROPPED, FAILED
 from dfndr.progress import Silent
 
@@ -233,3 +234,34 @@ def test_a_record_of_columns_that_leads_out_of_its_folder_is_no_record(tmp_path:
     (tmp_path / "00000.parquet").write_bytes(b"1234")
     (tmp_path / "columns" / "columns.json").write_text('{"../00000.parquet": 4}')
     assert read_derived(str(tmp_path / "columns")) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        Changes(threshold=float("nan")),
+        Changes(threshold=float("-inf")),
+        Changes(by=""),
+        Changes(rules=("dfn below nan",)),
+        Changes(rules=("dfn below 1e400",)),
+        Changes(rules=("dfn below 3; DROP TABLE scores",)),
+        Changes(rules=('fa"ce is x',)),
+    ],
+)
+def test_a_limit_that_is_no_number_and_a_rule_that_is_no_rule_are_not_tried(built: Path, changes: Changes):
+    with pytest.raises(UsageError):
+        try_selection(built / "out", changes)
+
+
+def test_a_value_that_looks_like_sql_is_a_value(built: Path):
+    tried = try_selection(built / "out", Changes(rules=("text is x'); DROP TABLE scores;--",)))
+    assert tried.after.dropped["text_is"] == 0
+    assert tried.after.rows_out == tried.before.rows_out
+
+
+@pytest.mark.parametrize("out", ["", "manifest.json", "README.md", "folder/"])
+def test_a_report_never_takes_the_place_of_what_is_no_page(built: Path, tmp_path: Path, out: str):
+    shutil.copytree(built / "out", tmp_path / "out")
+    with pytest.raises(UsageError, match=r"expected a file whose name ends in \.html"):
+        report(str(tmp_path / "out"), out=out and f"{tmp_path}/out/{out}")
+    assert open_dataset(tmp_path / "out").digest == open_dataset(built / "out").digest

@@ -598,5 +598,7 @@ def test_values_and_conditions_are_said_in_few_digits():
 
 def test_equal_inputs_give_equal_pages(tmp_path: Path):
     _built(tmp_path / "built")
-    pages = [Path(report(str(tmp_path / "built"), out=str(tmp_path / name))).read_bytes() for name in ("1", "2")]
+    pages = [
+        Path(report(str(tmp_path / "built"), out=str(tmp_path / name))).read_bytes() for name in ("1.html", "2.html")
+    ]
     assert pages[0] == pages[1]

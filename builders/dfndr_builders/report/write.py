@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dfndr import storage
-from dfndr.errors import DataError
+from dfndr.errors import DataError, UsageError
 from dfndr_builders.report.facts import Facts, gather
 from dfndr_builders.report.inputs import Inputs, open_inputs
 from dfndr_builders.report.page import page
@@ -17,8 +17,12 @@ def report(dataset_path: str, *, out: str | None = None) -> str:
     """Write the page about a dataset, local or remote, and return where it is.
 
     That is `<name>-report.html` in the present folder, unless `out` says otherwise: files in a dataset's own folder
-    belong to its manifest. Raises FormatError where there is no dataset, or it is damaged.
+    belong to its manifest. Raises FormatError where there is no dataset, or it is damaged, and UsageError where `out`
+    names no page: whatever is there is replaced.
     """
+    if out is not None and not out.lower().endswith((".html", ".htm")):
+        do = "Give the page such a name: it takes the place of what is there."
+        raise UsageError("--out", expected="a file whose name ends in .html", found=repr(out), do=do)
     given = open_inputs(dataset_path)
     target = out if out is not None else f"{given.dataset.manifest.name}-report.html"
     folder, _, name = target.rpartition("/")
