@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
@@ -29,14 +29,15 @@ class Fault:
     """What goes wrong at the next `times` requests whose "METHOD /path" matches `on`.
 
     `cut` closes the connection without an answer, `lost` does so after the work was done, `reject` answers `status`,
-    and at `meanwhile` somebody else commits to every repository first.
+    at `meanwhile` somebody else commits to every repository first, and `call` calls `does` and then cuts.
     """
 
     on: str
-    kind: Literal["reject", "cut", "lost", "meanwhile"] = "reject"
+    kind: Literal["reject", "cut", "lost", "meanwhile", "call"] = "reject"
     status: int = 500
     headers: Mapping[str, str] = field(default_factory=dict)
     times: int = 1
+    does: Callable[[], object] = bool
 
 
 @dataclass
@@ -125,7 +126,8 @@ class _Handler(BaseHTTPRequestHandler):
         address = urlsplit(self.path)
         path = unquote(address.path)
         fault = self.hub.next_fault(f"{self.command} {path}")
-        if fault is not None and fault.kind == "cut":
+        if fault is not None and fault.kind in ("cut", "call"):
+            fault.does()
             self.close_connection = True
             return
         body = self._body()

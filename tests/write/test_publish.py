@@ -17,6 +17,7 @@ from support.hub import TOKEN, Hub
 from support.tiny import IMAGE, TEXT, write_dataset
 from support.verbs import run
 
+from dfndr.dataset import open_dataset
 from dfndr.errors import DataError, DfndrError, FormatError, StorageError, UsageError
 from dfndr.format.manifest import read_manifest, write_manifest
 
@@ -320,21 +321,26 @@ print(json.dumps({"digest": dataset.digest, "uids": dataset.rows(["uid"])["uid"]
 """
 
 
-def test_the_verb_publishes_what_open_dataset_and_load_dataset_read_from_the_hub(tmp_path: Path, hub: Hub) -> None:
+@pytest.mark.slow
+def test_the_verb_killed_and_run_again_publishes_what_open_dataset_and_load_dataset_read_from_the_hub(
+    tmp_path: Path, hub: Hub
+) -> None:
     root = _dataset(tmp_path / "set")
     environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
     environment |= {"HF_HOME": str(tmp_path / "home"), "DFNDR_CACHE": str(tmp_path / "cache")}
-    command = [sys.executable, "-m", "dfndr.cli", "publish", str(root), "me/tiny"]
-    command[1:3] = ["-c", "from dfndr.cli import main; main()"]
+    command = [sys.executable, "-c", "from dfndr.cli import main; main()", "publish", str(root), "me/tiny"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as killed:
+        hub.fault("POST .*/commit/", kind="call", does=killed.kill)
+    assert killed.returncode == -9 and len(hub.repos["me/tiny"].commits) == 1
     sent = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert sent.returncode == 0, sent.stderr
     assert "files uploaded" in sent.stdout and TOKEN not in sent.stdout + sent.stderr
+    here = open_dataset(root)
+    stored = [one for shard in here.shards for one in shard.files.values()]
+    assert [hub.count(f"PUT /lfs/{one.sha256}") for one in stored] == [1] * len(stored)
     read = subprocess.run([sys.executable, "-c", READ], env=environment, capture_output=True, text=True, check=False)
     assert read.returncode == 0, read.stderr
     told = json.loads(read.stdout)
-    from dfndr.dataset import open_dataset
-
-    here = open_dataset(root)
     assert told["digest"] == here.digest
     assert told["uids"] == told["loaded"] == here.rows(["uid"])["uid"].to_pylist()
     assert told["vectors"] == here.vectors("image/enc").tolist()
