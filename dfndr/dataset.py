@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from dfndr.show import Shown
+    from dfndr.torch_rows import TorchRows
+
 __all__ = ["Check", "Dataset", "open_dataset"]
 
 Check = Literal["hash", "size"]
@@ -176,14 +179,9 @@ class Dataset:
         import pyarrow as pa
         import pyarrow.dataset as pads
 
-        schema = self.schema()
-        missing = [name for name in columns or () if name not in schema.names]
-        if missing:
-            expected = f"some of {schema.names}"
-            raise UsageError(f"columns {missing}", expected=expected, found="no such column", do="Name some of them.")
+        schema, names = self.schema(), self._columns(columns)
         if not self.shards:
-            empty = schema.empty_table()
-            return empty if columns is None else empty.select(list(columns))
+            return schema.empty_table().select(names)
         if where is None:
             with parquet_errors(self.root):
                 return pa.concat_tables(self.tables(columns))
@@ -198,6 +196,14 @@ class Dataset:
             _check_counts(found, self.shards)
             return found.to_table(columns=None if columns is None else list(columns), filter=where)
 
+    def _columns(self, columns: Sequence[str] | None) -> list[str]:
+        there = self.schema().names
+        missing = [name for name in columns or () if name not in there]
+        if missing:
+            expected = f"some of {there}"
+            raise UsageError(f"columns {missing}", expected=expected, found="no such column", do="Name some of them.")
+        return there if columns is None else list(columns)
+
     def schema(self) -> pa.Schema:
         """Return the schema of the rows; raises FormatError where the dataset holds no shard to take it from."""
         import pyarrow.parquet as pq
@@ -208,6 +214,52 @@ class Dataset:
         path = str(self.local_file(shards[0].files["rows"]))
         with parquet_errors(path):
             return pq.read_schema(path).remove_metadata()
+
+    def to_pandas(self, columns: Sequence[str] | None = None, where: pc.Expression | None = None) -> Any:  # noqa: ANN401
+        """Return rows as a pandas DataFrame, chosen as by `rows`; raises MissingExtra without pandas."""
+        from dfndr.frames import pandas_frame
+
+        return pandas_frame(self.rows(columns, where))
+
+    def to_hf(self, columns: Sequence[str] | None = None, *, spaces: Sequence[str] = ()) -> Any:  # noqa: ANN401
+        """Return a `datasets.Dataset` of the rows, thumbnails as its Image feature, with the vectors of some spaces.
+
+        Vectors are lists of dim numbers in the storage type (lists of per_row such lists where that is not 1), over
+        the memory maps; `image/vit-b-32` is called `image__vit_b_32`. The other columns are read into memory.
+        """
+        from dfndr.frames import hf_dataset, vector_columns
+
+        names = self._columns(columns)
+        called = vector_columns([self.space(name) for name in spaces], names)
+        tables = self.tables(names) if self.shards else iter([self.rows(names)])
+        vectors = {called[name]: self.mapped(name) or [self.vectors(name)] for name in called}
+        identity = [self.digest, *(str(shard.index) for shard in self.shards), *names, *called]
+        return hf_dataset(tables, vectors, identity="\n".join(identity))
+
+    def to_torch(self, spaces: Sequence[str] | None = None, columns: Sequence[str] = ()) -> TorchRows:
+        """Return a map-style torch dataset of dicts: a float32 tensor per space (all by default), and columns' values.
+
+        A tensor is of shape (dim,), or (per_row, dim) where a row has several vectors. For a training loop `Loader` is
+        far faster; this is for code that wants a DataLoader.
+        """
+        from dfndr.torch_rows import TorchRows
+
+        chosen = {name: self.space(name) for name in (self.spaces if spaces is None else spaces)}
+        files = [
+            (
+                shard.rows,
+                str(self.local_file(shard.files["rows"])),
+                {name: str(self.local_file(shard.files[name])) for name in chosen},
+            )
+            for shard in self.shards
+        ]
+        return TorchRows(files, chosen, self._columns(columns))
+
+    def show(self, uids: str | Sequence[str] | None = None) -> Shown:
+        """Return some rows, the first twelve by default, as a notebook shows them: picture, scores, text and uid."""
+        from dfndr.show import shown_rows
+
+        return shown_rows(self, uids)
 
 
 def _copy(source: Any, target: Any) -> None:  # noqa: ANN401  two binary files

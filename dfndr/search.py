@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from dfndr.dataset import Dataset
+    from dfndr.show import Shown
 
     Vectors = npt.NDArray[np.float32]
 
@@ -60,6 +61,7 @@ class Index:
         import numpy as np
 
         self.space, self.dataset_digest = space, dataset_digest
+        self._dataset: Dataset | None = None
         self._uids, self._candidates = uids, candidates
         starts = np.ones(len(uids), dtype=np.int64)
         starts[1:] = (uids[1:] != uids[:-1]).any(axis=1)
@@ -95,7 +97,9 @@ class Index:
                 uids[filled : filled + len(block)], vectors[filled : filled + len(block)] = owners, block
                 filled += len(block)
                 task.advance(len(np.unique(owners, axis=0)))
-        return cls(wanted, dataset.digest, uids[:filled], candidates=candidates_of(kind, vectors[:filled]))
+        index = cls(wanted, dataset.digest, uids[:filled], candidates=candidates_of(kind, vectors[:filled]))
+        index._dataset = dataset
+        return index
 
     def search(self, vectors: npt.NDArray[np.floating[Any]], k: int = 10) -> Neighbors:
         """Return the k nearest rows of each query, or all rows where there are fewer.
@@ -175,6 +179,17 @@ class Index:
             found, do = f"one of {self.dataset_digest[:16]}...", "Build the index again from this dataset."
             raise UsageError(f"index of {self.space.name}", expected=expected, found=found, do=do)
 
+    def show(self, query: str | bytes | npt.NDArray[np.floating[Any]], k: int = 10) -> Shown:
+        """Return the k nearest rows to a query as a notebook shows them, each with its cosine.
+
+        The query is a uid of this index (which is then left out), words, the bytes of a picture's file, or vectors of
+        shape (dim,) or (queries, dim), each query under a title of its own. Words and pictures go through the encoder
+        that made the space. Raises UsageError where the index was loaded without its dataset.
+        """
+        from dfndr.querying import shown_nearest
+
+        return shown_nearest(self, self._dataset, query, k)
+
     def save(self, path: str) -> None:
         """Write the index to a local folder: `uids.npy`, `vectors.npy` and, last, `index.json` with their sha256."""
         _local(path)
@@ -200,6 +215,7 @@ class Index:
         index = cls(space, digest, uids, candidates=candidates_of(kind, vectors))
         if dataset is not None:
             index.check(dataset)
+            index._dataset = dataset
         return index
 
 

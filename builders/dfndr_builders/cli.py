@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
     app.command("train-text-quality")(train_text_quality)
     app.command()(card)
     app.command()(publish)
+    app.command()(export)
 
 
 def quickstart(out: Out = "quickstart", device: Device = "auto") -> None:
@@ -177,3 +178,17 @@ def publish(
         f"{done.url}: {done.uploaded:,} files uploaded, {done.present:,} were there; all compared; digest {done.digest}"
     )
     typer.echo(json.dumps(asdict(done), indent=1) if as_json else told)
+
+
+def export(
+    dataset: DatasetPath,
+    kind: Annotated[Literal["gallery", "atlas", "parquet"], typer.Argument(metavar="KIND", help="What to write.")],
+    out: Out,
+    rows: Annotated[int | None, typer.Option(help="How many rows of a gallery (200) or an atlas (50,000).")] = None,
+    space: Annotated[str | None, typer.Option(help="Whose neighbours, or whose vectors alone.")] = None,
+) -> None:
+    """Write a dataset for other tools: gallery (static HTML), atlas (Embedding Atlas), parquet (rows and vectors)."""
+    from dfndr.console import console_progress
+    from dfndr_builders.exports import export as run
+
+    typer.echo(run(dataset, kind, out, rows=rows, space=space, progress=console_progress()))
