@@ -57,9 +57,10 @@ def _dataset(root: Path, *, seed: int = 0, name: str = "tiny") -> Path:
     return root
 
 
-@pytest.fixture
-def given(tmp_path: Path) -> Publication:
-    return prepare(_dataset(tmp_path / "set"), "me/tiny")
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Publication:
+    """A publication that no test alters."""
+    return prepare(_dataset(tmp_path_factory.mktemp("given") / "set"), "me/tiny")
 
 
 def _send(given: Publication, hub: Hub, **options: object) -> object:
@@ -346,7 +347,9 @@ def test_the_verb_killed_and_run_again_publishes_what_open_dataset_and_load_data
     assert told["vectors"] == here.vectors("image/enc").tolist()
 
 
-@pytest.mark.parametrize("repo_id", ["tiny", "me/ti ny", "me/../x", "a/b/c", "me/", "https://x/y"])
+@pytest.mark.parametrize(
+    "repo_id", ["tiny", "me/ti ny", "me/../x", "a/b/c", "me/", "https://x/y", "me/x.", "me/x.git", "me/" + "x" * 97]
+)
 def test_a_name_that_no_repository_can_have_is_refused(tmp_path: Path, repo_id: str) -> None:
     with pytest.raises(UsageError, match="me/my-dataset"):
         prepare(tmp_path, repo_id)

@@ -131,7 +131,7 @@ class Repository:
                 return StorageError(str(local.filename), expected="to read it", found=str(local.strerror), do=do)
             if isinstance(error, ValueError) and not isinstance(error.__cause__, _HttpError):
                 found = " ".join(str(error).split())[:300]
-                return DataError(where, expected=expected, found=found, do="Report this, with the card.")
+                return DataError(where, expected=expected, found=found, do="Check what it says.")
             cause = _cause(error, (_HttpError, OSError)) or _first(error)
             found = f"{type(cause).__name__}: {' '.join(str(cause).split())[:200].rstrip('.')}"
             return Busy(where, expected=expected, found=found, do=_AGAIN)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
+
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from dfndr import storage
 from dfndr.dataset import open_dataset
@@ -31,7 +33,6 @@ from dfndr_builders.publish.hub import Busy, Remote, Repository
 
 __all__ = ["Publication", "Published", "prepare", "publish"]
 
-_REPO_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _FOLDERS = ("rows", "problems", "models", "audit", "card", *get_args(Modality))
 _LEFT_ALONE = {".gitattributes", ".gitignore", "LICENSE", "LICENSE.md", README}
 _WAITS_S = (1.0, 4.0, 15.0, 60.0)
@@ -92,9 +93,7 @@ def prepare(dataset: str | os.PathLike[str], repo_id: str, *, accepted: Sequence
     what the card lacks, licences, and the Hub's limits, FormatError where a file is absent or of another size.
     """
     root = os.fspath(dataset)
-    if not _REPO_ID.fullmatch(repo_id) or ".." in repo_id or "--" in repo_id:
-        do = "Name the user or organization, and the dataset."
-        raise UsageError("REPO_ID", expected="a name like me/my-dataset", found=repr(repo_id), do=do)
+    _check_name(repo_id)
     if storage.is_remote(root):
         raise UsageError(root, expected="a local folder", found="a remote one", do="Fetch it to a local folder first.")
     opened = open_dataset(root)
@@ -105,6 +104,18 @@ def prepare(dataset: str | os.PathLike[str], repo_id: str, *, accepted: Sequence
     last = last_files(opened, about)
     preflight([*data, *last], root)
     return Publication(repo_id, opened.manifest, about, tuple(data), tuple(last))
+
+
+def _check_name(repo_id: str) -> None:
+    """Raise UsageError for what the Hub takes for no name of a repository, or for one without its owner."""
+    try:
+        validate_repo_id(repo_id)
+        is_whole = repo_id.count("/") == 1
+    except HFValidationError:
+        is_whole = False
+    if not is_whole:
+        do = "Name the user or organization, and the dataset."
+        raise UsageError("REPO_ID", expected="a name like me/my-dataset", found=repr(repo_id), do=do)
 
 
 def publish(
