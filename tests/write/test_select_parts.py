@@ -1,7 +1,9 @@
 """The parts that a selection is made of: cuts, repeated hashes, counts by source, what is written, what is refused."""
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from dfndr_builders.rules import DropRule
 from dfndr_builders.select import Fusion, Limit, Quota, Rule, read_selection, select
 from dfndr_builders.select.cuts import cut_at, find_cuts, within
+from dfndr_builders.select.nth_best import nth_best
 from dfndr_builders.select.repeats import repeated_hashes
 from dfndr_builders.sources import COUNTED, OTHERS, counts_by_source, step_of_counts
 from hypothesis import given, settings
@@ -55,6 +58,29 @@ def test_each_part_has_a_cut_of_its_own(rows: list[tuple[int, float]], kept: int
         members = sorted((row for row in given_rows if row[0] == part), key=lambda row: (-row[1], row[2]))
         expected |= {row[3] for row in members[: kept + part]}
     assert found == expected
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_of_hundreds_of_parts_each_has_its_nth_best(kind: type) -> None:
+    rng, count = np.random.default_rng(0), 300
+    parts, values = rng.integers(0, count, 9000), rng.integers(-40, 40, 9000).astype(kind) / 8
+    wanted = rng.integers(-1, 60, count)
+    pieces = [slice(start, start + 1000) for start in range(0, 9000, 1000)]
+
+    def read(low: float, high: float) -> Iterator[tuple[Any, Any]]:
+        for piece in pieces:
+            is_near = (values[piece] >= low) & (values[piece] <= high)
+            yield parts[piece][is_near], values[piece][is_near]
+
+    found, left, there = nth_best(read, np.arange(count), wanted=wanted, bits=np.dtype(kind).itemsize * 8)
+    for part in range(count):
+        members = np.sort(values[parts == part])[::-1]
+        if 1 <= wanted[part] < len(members):
+            value = members[wanted[part] - 1]
+            above, same = (members > value).sum(), (members == value).sum()
+            assert (found[part], left[part], there[part]) == (value, wanted[part] - above, same)
+        else:
+            assert (found[part], there[part]) == (np.inf if wanted[part] < 1 else -np.inf, len(members))
 
 
 def test_more_ties_than_can_be_named_are_cut_by_uid(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def _keep(running: Running) -> dict[str, int]:
         *ranked,
     ]
     database.execute(
-        f"CREATE OR REPLACE TABLE kept AS SELECT {', '.join(columns)}, "
+        f"CREATE OR REPLACE TEMP TABLE kept AS SELECT {', '.join(columns)}, "
         f"CAST({is_validation} AS UTINYINT) AS split FROM uids JOIN (FROM final WHERE fate = {KEPT}) USING (place)"
     )
     by_split = dict(rows_of(database, "SELECT split, count(*) FROM kept GROUP BY split"))
@@ -146,7 +146,7 @@ def _keep(running: Running) -> dict[str, int]:
             for number, name in enumerate(rule.deciles)
         ]
         database.execute(f"CREATE OR REPLACE TEMP VIEW with_deciles AS SELECT *, {', '.join(deciles)} FROM kept")
-        database.execute("CREATE OR REPLACE TABLE ranked AS SELECT * FROM with_deciles")
+        database.execute("CREATE OR REPLACE TEMP TABLE ranked AS SELECT * FROM with_deciles")
         database.execute("DROP VIEW with_deciles; DROP TABLE kept; ALTER TABLE ranked RENAME TO kept")
     return rows
 
