@@ -19,17 +19,18 @@ from dfndr.dataset import open_dataset
 from dfndr.encoder import pick_device
 from dfndr.format.manifest import Manifest, write_manifest
 from dfndr.format.schema import SPLITS, Space
+from dfndr.heads.scores import open_head
 from dfndr.models import load_model
 from dfndr.progress import SILENT, Progress
 from dfndr_builders.audit import write_audits
 from dfndr_builders.bank import bank_given, embed_bank
 from dfndr_builders.caption import CaptionStage, Retrieval
 from dfndr_builders.card import card
-from dfndr_builders.choosing import Chosen, choose
+from dfndr_builders.choosing import Chosen, choose, read_lists
 from dfndr_builders.context import Context
 from dfndr_builders.deriving import Derivation, derive_all
 from dfndr_builders.embed import Embed
-from dfndr_builders.opened import open_pools
+from dfndr_builders.opened import open_measures, open_pools
 from dfndr_builders.output import claimed, sweep
 from dfndr_builders.phase import Model, content_digest, phase_digest, run_phase, step_of
 from dfndr_builders.pools.base import Pool
@@ -39,8 +40,10 @@ from dfndr_builders.report.samples import collect
 from dfndr_builders.rows import SelectedRows
 from dfndr_builders.scoring import Scored, score
 from dfndr_builders.sections.base import TRAINED
+from dfndr_builders.sections.models import TRAINED_QUALITY, Head, TextQuality
 from dfndr_builders.sources import count_files, counts_by_source
 from dfndr_builders.stage import Chain, Stage
+from dfndr_builders.text_quality import TextQuality as TextQualityModel
 from dfndr_builders.thumbnail import Thumbnail
 from dfndr_builders.training import train_filter
 from dfndr_builders.work import Job, Unit
@@ -102,6 +105,15 @@ def _look_ahead(context: Context) -> None:
         load_model(model.spec)
     for caption in recipe.caption:
         bank_given(context, caption)
+    recipe.selection().check()
+    read_lists(recipe, context.folder)
+    for measure in open_measures(recipe.measure, context.folder)[0]:
+        measure.open()
+    for given in recipe.score:
+        if isinstance(given, Head):
+            open_head(context.resolve(given.head))
+        elif isinstance(given, TextQuality) and given.weights != TRAINED_QUALITY:
+            TextQualityModel.load(context.resolve(given.weights))
 
 
 def _captions(context: Context, models: Mapping[str, Model]) -> tuple[list[Stage], list[object]]:

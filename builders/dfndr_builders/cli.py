@@ -121,12 +121,12 @@ def select(
     from dfndr_builders.trial import Changes, try_selection
     from dfndr_builders.uid_lists import write_uids
 
-    if not dry_run and out is None:
+    if dry_run == (out is not None):
         do = "Give one; to make a dataset of it, change the recipe and build it with --replace."
-        raise UsageError("select", expected="--dry-run or --out", found="neither", do=do)
+        raise UsageError("select", expected="--dry-run or --out", found="both" if dry_run else "neither", do=do)
     changes = Changes(by, top_fraction, threshold, count, tuple(rule or ()), tuple(without or ()))
     tried = try_selection(dataset, changes, recipe=recipe)
-    if out is not None and not dry_run:
+    if out is not None:
         write_uids(out, pack_uids(tried.uids.to_pylist(), out))
     typer.echo(json.dumps(tried.to_json(), indent=1, ensure_ascii=False) if as_json else str(tried))
 

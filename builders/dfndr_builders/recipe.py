@@ -19,7 +19,7 @@ from dfndr_builders.measure.image_rules import IMAGE_RULES
 from dfndr_builders.measure.text_rules import TEXT_RULES
 from dfndr_builders.rules import Default, DropRule
 from dfndr_builders.sections import curation
-from dfndr_builders.sections.base import TRAINED, Name, Strict
+from dfndr_builders.sections.base import TRAINED, Misfit, Name, Strict
 from dfndr_builders.sections.models import (
     TRAINED_QUALITY,
     Caption,
@@ -73,25 +73,25 @@ class Recipe(Strict):
         encoders = [embed.encoder for embed in self.embed]
         for kind, names in (("score", scores), ("encoder", encoders), ("measure", [one.kind for one in self.measure])):
             if len(set(names)) != len(names):
-                raise ValueError(f"every {kind} needs a name of its own, and {names} has one twice")
+                raise Misfit(f"every {kind} needs a name of its own, and {names} has one twice")
         self._select_names(scores)
         if len({one.kind for one in self.duplicates}) != len(self.duplicates):
-            raise ValueError("one [[duplicates]] section of each kind is read, and there are more")
+            raise Misfit("one [[duplicates]] section of each kind is read, and there are more")
         if len(self.decontaminate) > 1:
-            raise ValueError("one [[decontaminate]] section is read so far, and there are more")
+            raise Misfit("one [[decontaminate]] section is read so far, and there are more")
         if len(self.caption) > 1:
-            raise ValueError("one [[caption]] section is read so far, and there are more")
+            raise Misfit("one [[caption]] section is read so far, and there are more")
         models = [score.name for score in self.clips]
         for caption in self.caption:
             if not models or (caption.scorer is not None and caption.scorer not in models):
-                raise ValueError(f"[[caption]] scorer = {caption.scorer!r}, but the clip scores are {models}")
+                raise Misfit(f"[[caption]] scorer = {caption.scorer!r}, but the clip scores are {models}")
         if not self.caption and any("caption" in embed.of for embed in self.embed):
-            raise ValueError('an [[embed]] asks for "caption", and there is no [[caption]] section')
+            raise Misfit('an [[embed]] asks for "caption", and there is no [[caption]] section')
         if self.dfn is None and any(model.pretrained == TRAINED for model in (*self.clips, *self.embed)):
-            raise ValueError(f"pretrained = {TRAINED!r} needs a [dfn] section")
+            raise Misfit(f"pretrained = {TRAINED!r} needs a [dfn] section")
         trained = [score for score in self.score if isinstance(score, TextQuality) and score.weights == TRAINED_QUALITY]
         if trained and self.text_quality is None:
-            raise ValueError(f"weights = {TRAINED_QUALITY!r} needs a [text_quality] section")
+            raise Misfit(f"weights = {TRAINED_QUALITY!r} needs a [text_quality] section")
         self._columns_differ(scores)
         self._columns_are_there()
         return self
@@ -103,11 +103,11 @@ class Recipe(Strict):
         single = [score.name for score in self.score if not isinstance(score, Fusion)]
         for where, name in asked:
             if name not in scores:
-                raise ValueError(f"{where} = {name!r}, but the scores are {scores}")
+                raise Misfit(f"{where} = {name!r}, but the scores are {scores}")
         for score in self.score:
             missing = sorted(set(score.of) - set(single)) if isinstance(score, Fusion) else []
             if missing:
-                raise ValueError(f"[[score]] {score.name!r} is made of {missing}, but the scores are {single}")
+                raise Misfit(f"[[score]] {score.name!r} is made of {missing}, but the scores are {single}")
 
     def _columns_differ(self, scores: list[str]) -> None:
         """Raise where two columns of the rows would have one name."""
@@ -116,11 +116,11 @@ class Recipe(Strict):
         deciles = [f"{name}_decile" for name in self.select.deciles]
         ours = [*scores, *(["cluster"] if self.cluster else []), *deciles]
         if len(set(ours)) != len(ours):
-            raise ValueError(f"every score and cluster needs a name of its own, and {ours} has one twice")
+            raise Misfit(f"every score and cluster needs a name of its own, and {ours} has one twice")
         for kind, names in (("[[score]] name", ours), *(("[[pool]] keep", pool.keep) for pool in self.pool)):
             for name in names:
                 if name in taken:
-                    raise ValueError(f"{kind} {name!r} is the name of a column that every build makes itself")
+                    raise Misfit(f"{kind} {name!r} is the name of a column that every build makes itself")
             taken |= set(names) if kind == "[[score]] name" else set()
 
     def _columns_are_there(self) -> None:
@@ -133,18 +133,18 @@ class Recipe(Strict):
         there -= {"image", "problem", "detail"}
         for rule in self.drop_rules:
             if rule.column not in there:
-                raise ValueError(f"rule {rule.reason!r} looks at {rule.column!r}, but the columns are {sorted(there)}")
+                raise Misfit(f"rule {rule.reason!r} looks at {rule.column!r}, but the columns are {sorted(there)}")
         if self.select.quota is not None and self.select.quota.column not in there:
             column = self.select.quota.column
-            raise ValueError(f"[select.quota] column = {column!r}, but the columns are {sorted(there)}")
+            raise Misfit(f"[select.quota] column = {column!r}, but the columns are {sorted(there)}")
         spaces = [f"{modality}/{clip.name}" for clip in self.clips for modality in clip.vectors]
         for given in (*self.score, *self.duplicates, *self.decontaminate, *([self.cluster] if self.cluster else [])):
             space = getattr(given, "space", None)
             if space is not None and space not in spaces:
                 do = 'give the [[score]] that makes it vectors = ["image"]'
-                raise ValueError(f"space = {space!r}, but the pool's spaces are {spaces}: {do}")
+                raise Misfit(f"space = {space!r}, but the pool's spaces are {spaces}: {do}")
             if getattr(given, "radius", None) is not None and "phash" not in there:
-                raise ValueError('near duplicates need a [[measure]] of kind = "image"')
+                raise Misfit('near duplicates need a [[measure]] of kind = "image"')
 
     @property
     def _swaps(self) -> bool:

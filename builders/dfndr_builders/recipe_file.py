@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, get_args
 
 from dfndr.errors import RecipeError
 from dfndr_builders.recipe import Recipe
-from dfndr_builders.sections.base import Strict
+from dfndr_builders.sections.base import Misfit, Strict
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
@@ -81,7 +81,12 @@ def _explain(name: str, error: ValidationError) -> RecipeError:
         kinds = ", ".join(repr(get_args(section.model_fields["kind"].annotation)[0]) for section in sections)
         found = repr(first["input"].get("kind", "nothing")) if isinstance(first["input"], dict) else "no section"
         return RecipeError(f"{where}.kind", expected=f"one of {kinds}", found=found, do="See docs/recipes.md." + after)
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    message = re.sub(r"^(Value error, |Input should be |(List|Dictionary|Tuple) should have )", "", first["msg"])
+    if isinstance(first.get("ctx", {}).get("error"), Misfit):
+        do = "See docs/recipes.md." + after
+        return RecipeError(where, expected="sections that fit together", found=message, do=do)
+    if first["type"] == "string_pattern_mismatch":
+        message = f"a name like {first['ctx']['pattern']}"
     found = repr(first["input"])[:80] if not isinstance(first["input"], dict) else "this section"
     return RecipeError(where, expected=message[0].lower() + message[1:], found=found, do="See docs/recipes.md." + after)
 

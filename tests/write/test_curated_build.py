@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from dfndr_builders.build import build
 from PIL import Image
-from support.builds import RECIPE
+from support.builds import RECIPE, write_recipe
 from support.models import tiny_config
 from support.pairs import glyph_table, jpeg
 
 from dfndr.dataset import Dataset, open_dataset
+from dfndr.errors import DfndrError
 from dfndr.format.manifest import Manifest
 from dfndr.verify import verify
 
@@ -221,3 +222,29 @@ def test_every_phase_left_how_long_it_took(built):
     assert done["score"] == done["select"] == done["build"] == done["bank"] == 1
     assert done["duplicates"] == 2
     assert all(line["seconds"] >= 0 and line["rows"] > 0 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ('[[score]]\nname = "taste"\nkind = "head"\nhead = "nowhere"\nspace = "image/dfn"\n', "nowhere"),
+        ('[[score]]\nname = "quality"\nkind = "text-quality"\nweights = "nowhere"\n', "nowhere"),
+        ('[[measure]]\nkind = "language"\nlanguages = ["en"]\n', "two or more languages"),
+        ('[[measure]]\nkind = "text"\nban = "nowhere.txt"\n', "nowhere.txt"),
+    ],
+)
+def test_what_comes_later_and_is_not_there_is_said_before_anything_is_scored(tmp_path, more, says):
+    recipe = write_recipe(tmp_path, count="50")
+    text = recipe.read_text().replace('pretrained = "random:0"', 'pretrained = "random:0"\nvectors = ["image"]', 1)
+    recipe.write_text(text + more)
+    with pytest.raises(DfndrError, match=says):
+        build(recipe, tmp_path / "out", device="cpu")
+    assert not list((tmp_path / "out").glob("phases/score-*"))
+
+
+def test_a_list_of_uids_that_is_not_there_is_said_before_anything_is_scored(tmp_path):
+    recipe = write_recipe(tmp_path, count="50")
+    recipe.write_text(recipe.read_text().replace('by = "dfn"', 'by = "dfn"\nexclude = "nowhere.txt"'))
+    with pytest.raises(DfndrError, match=r"nowhere\.txt"):
+        build(recipe, tmp_path / "out", device="cpu")
+    assert not list((tmp_path / "out").glob("phases/score-*"))

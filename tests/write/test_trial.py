@@ -134,5 +134,7 @@ def test_the_verb_writes_the_uids_that_are_kept(built, tmp_path):
     out = tmp_path / "uids.txt"
     assert run(["select", str(built / "out"), "--count", "5", "--out", str(out)]).exit_code == 0
     assert len(out.read_text().split()) == 5
-    refused = run(["select", str(built / "out"), "--count", "5"])
-    assert isinstance(refused.exception, UsageError)
+    for words in ([], ["--dry-run", "--out", str(tmp_path / "other.txt")]):
+        refused = run(["select", str(built / "out"), "--count", "5", *words])
+        assert isinstance(refused.exception, UsageError)
+    assert not (tmp_path / "other.txt").exists()

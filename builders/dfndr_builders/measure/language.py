@@ -67,7 +67,9 @@ def detector(languages: tuple[str, ...] = ()) -> Callable[[str], Language]:
     unknown = sorted(set(languages) - set(known))
     if unknown or len(set(languages)) == 1:
         do = "Name two or more of: " + ", ".join(sorted(known))
-        raise RecipeError("languages", expected="ISO 639-1 codes", found=", ".join(unknown or languages), do=do)
+        expected = "ISO 639-1 codes" if unknown else "two or more languages to tell apart"
+        found = ", ".join(unknown or languages)
+        raise RecipeError("[[measure]] languages", expected=expected, found=found, do=do)
     builder = LanguageDetectorBuilder
     chosen = [known[code] for code in sorted(set(languages))]
     model = (builder.from_iso_codes_639_1(*chosen) if chosen else builder.from_all_languages()).build()

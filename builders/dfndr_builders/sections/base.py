@@ -12,7 +12,7 @@ try:
 except ImportError as error:
     raise MissingExtra.of("pydantic", "build") from error
 
-__all__ = ["TRAINED", "Fraction01", "Kept", "Name", "Part", "Positive", "ScoreName", "Share", "Strict"]
+__all__ = ["TRAINED", "Fraction01", "Kept", "Misfit", "Name", "Part", "Positive", "ScoreName", "Share", "Strict"]
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Fraction01 = Annotated[float, Field(ge=0, le=1)]
@@ -47,6 +47,10 @@ Kept = Annotated[str, Field(min_length=1), AfterValidator(_is_free)]
 """The name of a column of the pool that is carried along."""
 TRAINED = "recipe:dfn"
 """The `pretrained` of a model that the recipe itself trains, in its [dfn] section."""
+
+
+class Misfit(ValueError):
+    """Says what a recipe says that does not fit together; other complaints of a section say what is expected."""
 
 
 class Strict(BaseModel):

@@ -14,7 +14,7 @@ from dfndr_builders import select
 from dfndr_builders.inspect import Inspect
 from dfndr_builders.measure import image, language, text
 from dfndr_builders.rules import Comparison, Default, DropRule, Value
-from dfndr_builders.sections.base import Part, Positive, Strict
+from dfndr_builders.sections.base import Misfit, Part, Positive, Strict
 from dfndr_builders.sections.pools import PoolRecipe
 from dfndr_builders.stage import POOL_SCHEMA, Stage
 
@@ -211,7 +211,7 @@ class Rule(Strict):
                 if near
                 else f"there are the families 'image' and 'text', and {sorted(defaults)}"
             )
-            raise ValueError(f"{name!r} is none of the default rules here; {there}")
+            raise Misfit(f"{name!r} is none of the default rules here; {there}")
         if self.condition is None:
             return [rule for rule in named if rule.reason not in self.leave_out]
         if len(named) != 1 or named[0].comparison != self.condition[0]:

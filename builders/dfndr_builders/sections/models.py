@@ -8,7 +8,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from dfndr.models import EncoderSpec
 from dfndr_builders.dfn import DfnSpec
-from dfndr_builders.sections.base import TRAINED, Fraction01, Name, Positive, ScoreName, Share, Strict
+from dfndr_builders.sections.base import TRAINED, Fraction01, Misfit, Name, Positive, ScoreName, Share, Strict
 from dfndr_builders.sections.pools import PoolRecipe
 from dfndr_builders.select import Fusion as FusionRule
 
@@ -44,7 +44,7 @@ class Model(Strict):
     @model_validator(mode="after")
     def _has_a_config(self) -> Self:
         if not self.model and not self.pretrained.startswith((TRAINED, "hf-hub:", "local-dir:")):
-            raise ValueError(f"pretrained = {self.pretrained!r} needs a model: a built-in name or a JSON config")
+            raise Misfit(f"pretrained = {self.pretrained!r} needs a model: a built-in name or a JSON config")
         return self
 
     def spec(self, name: str, compute: Compute, device: str, pretrained: str) -> EncoderSpec:
@@ -149,7 +149,7 @@ class Embed(Model):
     @model_validator(mode="after")
     def _of_each_once(self) -> Self:
         if len(set(self.of)) != len(self.of):
-            raise ValueError(f"of = {self.of} names one thing twice")
+            raise Misfit(f"of = {self.of} names one thing twice")
         return self
 
 
