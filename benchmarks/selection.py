@@ -53,9 +53,8 @@ def main() -> None:
         if not (folder / "scores" / "manifest.json").exists():
             write_scores(folder / "scores", given.rows)
         size = sum(path.stat().st_size for path in (folder / "scores").rglob("*.parquet"))
-        print(
-            f"{given.rows:,} rows, {size / 1e9:.2f} GB of Parquet, {given.threads} threads, DuckDB {duckdb.__version__}"
-        )
+        rows = len(open_dataset(folder / "scores", check="size"))
+        print(f"{rows:,} rows, {size / 1e9:.2f} GB of Parquet, {given.threads} threads, DuckDB {duckdb.__version__}")
         for only in ("scan", "fetch", "select", "scan"):
             options = ["--folder", str(folder), "--threads", str(given.threads), "--only", only]
             done = subprocess.run([sys.executable, __file__, *options], capture_output=True, text=True, check=True)
