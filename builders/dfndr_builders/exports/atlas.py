@@ -47,7 +47,7 @@ def export_atlas(
         do = "Choose a dataset with vectors."
         raise UsageError(dataset.root, expected="a space of vectors", found="none", do=do)
     chosen = chosen_rows(dataset, _ROWS if rows is None else rows)
-    table = rows_at(dataset, chosen, _columns(dataset))
+    table = _speakable(rows_at(dataset, chosen, _columns(dataset)))
     vectors = unit_vectors(dataset, found, chosen)
     place = principal_plane(vectors)
     numbers = np.arange(len(vectors), dtype=np.int64)
@@ -77,6 +77,16 @@ def _columns(dataset: Dataset) -> list[str]:
         do = "Call it otherwise in the recipe."
         raise UsageError(f"column {taken[0]!r}", expected=f"no column called {_MADE}", found="one", do=do)
     return names
+
+
+def _speakable(table: pa.Table) -> pa.Table:
+    """Return a table without 64-bit unsigned numbers: the page's JavaScript fails over them, so they become text."""
+    import pyarrow as pa
+
+    for place, given in enumerate(table.schema):
+        if pa.types.is_uint64(given.type):
+            table = table.set_column(place, given.name, table[given.name].cast(pa.string()))
+    return table
 
 
 def _neighbors(near: npt.NDArray[np.int64], distances: Vectors) -> pa.StructArray:

@@ -29,7 +29,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Gallery:
-    """What the page shows: samples, and for each its nearest rows with their cosines in `space`; `by` is their score."""
+    """What the page shows: samples, for each its nearest rows and their cosines in `space`; `by` names the score."""
 
     manifest: Manifest
     digest: str
