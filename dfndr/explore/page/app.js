@@ -37,6 +37,7 @@ const back = () => { if (state.trail.length > 1) goTo(state.trail.length - 2); }
 
 const actions = {
   get spaces() { return state.about.spaces; },
+  get cosines() { return ["words", "picture", "sample", "compare"].includes(top().kind); },
   open: (sample) => { current = sample; light(); showSample(sample, state.about, { ...actions, close: closeSample }); },
   near: (sample, space) => { choose(space, false); go({ kind: "sample", uid: sample.uid, text: sample.text, space }); },
   compare: (sample) => go({ kind: "compare", uid: sample.uid, text: sample.text }),
@@ -165,7 +166,7 @@ const views = {
     const seen = new Map();
     sides.forEach(({ found }) => found.forEach(({ uid }) => seen.set(uid, (seen.get(uid) ?? 0) + 1)));
     const both = [...seen.values()].filter((times) => times > 1).length;
-    byId("status").textContent = `The nearest in each space; ${whole(both)} stand in more than one`;
+    byId("status").textContent = `The nearest in each space; ${whole(both)} stand in more than one, marked shared`;
     byId("results").replaceChildren(origin(view), make("div", { class: "halves" }, ...sides.map(({ space, found, error }) => make("section", { class: "half", data: { space: space.name } },
       make("h2", {}, space.label), error ? make("p", { class: "soft" }, error.message) : make("div", { class: "grid" }, ...found.map((sample) => {
         const one = card(sample, actions);

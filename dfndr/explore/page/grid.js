@@ -24,7 +24,7 @@ export function card(sample, actions) {
     on: { click: (event) => { event.stopPropagation(); actions.near(sample, space.name); } } }, `≈ ${space.label}`));
   return make("article", { class: "card", tabIndex: 0, data: { uid }, "aria-label": cut(text || uid, 120),
     on: { click: () => actions.open(sample), focus: () => actions.focused(sample) } },
-  picture(uid, text), flag, value === null || value === undefined ? null : make("span", { class: "value" }, told(value)),
+  picture(uid, text), flag, value === null || value === undefined ? null : make("span", { class: "value" }, actions.cosines ? value.toFixed(4) : told(value)),
   make("p", { class: text ? "" : "soft" }, text ? cut(text, 220) : "no text"), make("div", { class: "near" }, ...near));
 }
 
