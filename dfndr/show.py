@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-__all__ = ["Rows", "Sample", "Shown", "Strip", "samples_of", "shown_rows"]
+__all__ = ["Rows", "Sample", "Shown", "Strip", "picture_in", "samples_of", "shown_rows"]
 
 _FIRST, _MOST_SCORES = 12, 2
 
@@ -149,9 +149,17 @@ def samples_of(
     return tuple(
         Sample(
             uid,
-            rows[uid].get("text"),
-            (rows[uid].get("thumbnail") or {}).get("bytes"),
-            {name: rows[uid][name] for name in own} if scores is None else scores[place],
+            None if rows[uid].get("text") is None else str(rows[uid]["text"]),
+            picture_in(rows[uid].get("thumbnail")),
+            {name: rows[uid][name] for name in own if isinstance(rows[uid][name], float | int)}
+            if scores is None
+            else scores[place],
         )
         for place, uid in enumerate(wanted)
     )
+
+
+def picture_in(thumbnail: object) -> bytes | None:
+    """Return the bytes of a thumbnail as the rows hold it, None where there are none, or it is something else."""
+    data = thumbnail.get("bytes") if isinstance(thumbnail, dict) else None
+    return data if isinstance(data, bytes) else None

@@ -17,7 +17,7 @@ from support.tiny import CAPTION, IMAGE, TEXT, write_dataset
 from support.verbs import run
 
 from dfndr.dataset import Dataset
-from dfndr.errors import UsageError
+from dfndr.errors import FormatError, UsageError
 from dfndr.seeds import rng_for
 
 
@@ -187,6 +187,19 @@ def test_the_gallery_of_all_rows_holds_a_hostile_text_as_text(dataset: Dataset, 
     assert not re.search(r"https?://|url\(", page)
     uid = dataset.rows(["uid"])["uid"][4].as_py()
     assert not list((tmp_path / "out" / "thumbs").glob(f"{uid}*"))
+
+
+def test_a_uid_that_is_a_path_and_columns_of_other_types_write_nothing_outside(tmp_path: Path) -> None:
+    hostile = write_dataset(
+        tmp_path / "a", (2,), columns={"uid": ["../../escaped", "0" * 32], "thumbnail": ["<b>", "x"]}
+    )
+    with pytest.raises(FormatError, match="a uid"):
+        export(hostile, "gallery", str(tmp_path / "out" / "deep"), space="text/enc")
+    assert not list(tmp_path.rglob("*escaped*"))
+    odd = write_dataset(tmp_path / "b", (2,), columns={"text": [1, 2], "source": [3, 4], "thumbnail": ["<b>", "x"]})
+    export(odd, "gallery", str(tmp_path / "odd"))
+    assert (tmp_path / "odd" / "index.html").read_text(encoding="utf-8").count("no picture") == 6
+    assert odd.show()._repr_html_().count("no picture") == 2
 
 
 def test_a_dataset_without_vectors_thumbnails_or_rows_has_a_gallery_too(tmp_path: Path) -> None:

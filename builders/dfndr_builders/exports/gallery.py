@@ -10,8 +10,11 @@ import numpy as np
 
 from dfndr import storage
 from dfndr.dataset import Dataset
+from dfndr.errors import FormatError
+from dfndr.format.uid import UID
 from dfndr.markup import media_type
 from dfndr.progress import SILENT, Progress
+from dfndr.show import picture_in
 from dfndr_builders.exports.chosen import (
     chosen_rows,
     counted,
@@ -23,7 +26,7 @@ from dfndr_builders.exports.chosen import (
 )
 from dfndr_builders.exports.gallery_page import Gallery, Tile, gallery_page
 from dfndr_builders.report.histograms import Histogram, Numbers, column_values, histograms
-from dfndr_builders.report.inputs import open_inputs
+from dfndr_builders.report.inputs import finite, open_inputs
 
 __all__ = ["export_gallery"]
 
@@ -71,20 +74,22 @@ def _tiles(
 ) -> dict[int, Tile]:
     """Write the thumbnails of some rows, and return what the page says of each, by row number."""
     there = dataset.schema().names
-    scores = _scores(dataset)[:1]
-    columns = [name for name in ("uid", "text", "thumbnail", "source", *scores) if name in there]
+    by = next(iter(_scores(dataset)), "")
+    columns = [name for name in ("uid", "text", "thumbnail", "source", by) if name in there]
     tiles: dict[int, Tile] = {}
     with progress.task("thumbnails", len(rows)) as task:
         for start in range(0, len(rows), 1_000):
             part = rows[start : start + 1_000]
             for row, given in zip(part.tolist(), rows_at(dataset, part, columns).to_pylist(), strict=True):
-                data = (given.get("thumbnail") or {}).get("bytes")
+                if not UID.fullmatch(str(given["uid"])):  # it becomes a file's name
+                    found, do = f"{str(given['uid'])[:80]!r}", "Run `dfndr verify` on the dataset."
+                    raise FormatError(f"{dataset.root}, row {row}", expected="a uid", found=found, do=do)
+                data = picture_in(given.get("thumbnail"))
                 kind = media_type(data) if data is not None and len(data) <= _MOST_BYTES else None
                 path = None if kind is None else f"thumbs/{given['uid']}.{_ENDINGS[kind]}"
                 if path is not None and data is not None:
                     storage.put(out, path, data)
-                score = given[scores[0]] if scores else None
-                tiles[row] = Tile(given["uid"], given.get("text"), path, score, given.get("source"))
+                tiles[row] = Tile(given["uid"], given.get("text"), path, finite(given.get(by)), given.get("source"))
                 task.advance(1)
     return tiles
 
