@@ -65,7 +65,7 @@ def _check(rule: DropRule, kind: pa.DataType, where: str) -> None:
     kinds = {"text": _is_text(kind), "true or false": pa.types.is_boolean(kind), "numbers": is_number}
     held = next((name for name, is_it in kinds.items() if is_it), str(kind))
     if rule.comparison in ("below", "above", "lowest", "highest") and not is_number:
-        do = "Use `is` or `one_of`, or name another column."
+        do = "Use equals or one_of, or name another column."
         raise RecipeError(where, expected=f"a column of numbers for `{rule.comparison}`", found=held, do=do)
     for value in values:
         given = "true or false" if isinstance(value, bool) else "text" if isinstance(value, str) else "numbers"
