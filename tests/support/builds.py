@@ -62,7 +62,7 @@ def write_recipe(folder: Path, *, text: str = RECIPE, **replaced: str) -> Path:
 def forkserver() -> multiprocessing.context.ForkServerContext:
     """Return a context whose processes start with the heavy modules loaded, and nothing run."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dfndr_builders.build", "open_clip", "duckdb", "matplotlib.font_manager"])
+    context.set_forkserver_preload(["dfndr_builders.build", "open_clip", "duckdb", "pandas", "matplotlib.font_manager"])
     return context
 
 
