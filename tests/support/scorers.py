@@ -13,9 +13,9 @@ from support.tiny import CAPTION, IMAGE, TEXT, write_dataset
 
 pytest.importorskip("safetensors.numpy", reason="scorers are kept as safetensors")
 
-from dfndr.format.schema import Space  # noqa: E402
-from dfndr.heads.scorer import Fits, Scorer, ScorerOrigin  # noqa: E402
-from dfndr.seeds import rng_for  # noqa: E402
+from dfndr.format.schema import Space
+from dfndr.heads.scorer import Fits, Scorer, ScorerOrigin
+from dfndr.seeds import rng_for
 
 __all__ = ["DIM", "DIRECTION", "FITS", "ORIGIN", "OTHER", "ROWS", "SPACES", "planted", "scorer_of", "vectors_of"]
 
