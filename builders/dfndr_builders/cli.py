@@ -69,7 +69,7 @@ def build(
 def train_dfn(recipe: RecipePath, out: Out, device: Device = "auto", as_json: AsJson = False) -> None:
     """Train the filter of a recipe's [dfn] section into a folder that local-dir: loads."""
     from dfndr.console import console_progress
-    from dfndr_builders.dfn import train_dfn as train
+    from dfndr_builders.clip.train import train_clip as train
     from dfndr_builders.opened import open_filter
     from dfndr_builders.recipe_file import read_recipe
 

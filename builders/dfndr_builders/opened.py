@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dfndr import storage
 from dfndr.errors import RecipeError
-from dfndr_builders.dfn import DfnSpec
+from dfndr_builders.clip.spec import TrainingSpec
 from dfndr_builders.measure.image import MeasureImage
 from dfndr_builders.measure.language import MeasureLanguage
 from dfndr_builders.measure.repair import Repair
@@ -71,7 +71,7 @@ def open_pool(given: PoolRecipe, folder: Path, seed: int) -> Pool:
     return Swapped(pool, given.swap_texts, seed)
 
 
-def open_filter(recipe: Recipe, folder: Path, device: str) -> tuple[DfnSpec, Pool]:
+def open_filter(recipe: Recipe, folder: Path, device: str) -> tuple[TrainingSpec, Pool]:
     """Return what the trainer is given for the recipe's [dfn]; raises RecipeError where there is none."""
     if recipe.dfn is None:
         raise RecipeError(recipe.name, expected="a [dfn] section", found="none", do="See docs/recipes.md.")

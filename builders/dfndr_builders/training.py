@@ -8,8 +8,8 @@ from pathlib import Path
 from dfndr import storage
 from dfndr.errors import RecipeError
 from dfndr.progress import SILENT, Progress
+from dfndr_builders.clip.train import train_clip
 from dfndr_builders.context import Context, listing
-from dfndr_builders.dfn import train_dfn
 from dfndr_builders.opened import open_filter, open_pools
 from dfndr_builders.phase import phase_digest
 from dfndr_builders.pools.base import Pool
@@ -33,7 +33,7 @@ def train_filter(context: Context) -> str:
     folder = storage.join(context.root, place)
     is_new = not storage.exists(folder)
     with context.timings.timed("train the filter", digest) as timing:
-        trained = train_dfn(
+        trained = train_clip(
             spec, pool, folder, work=context.phase("dfn", digest), digest=digest, progress=context.progress
         )
         timing.rows = trained.samples_seen * is_new

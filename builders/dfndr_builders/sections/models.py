@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from dfndr.models import EncoderSpec
-from dfndr_builders.dfn import DfnSpec
+from dfndr_builders.clip.spec import TrainingSpec
 from dfndr_builders.sections.base import TRAINED, Fraction01, Misfit, Name, Positive, ScoreName, Share, Strict
 from dfndr_builders.sections.pools import PoolRecipe
 from dfndr_builders.select import Fusion as FusionRule
@@ -188,6 +188,6 @@ class Dfn(Strict):
     crop_scale: Annotated[tuple[Fraction01, Fraction01], Field(strict=False)] = (0.9, 1.0)
     workers: Annotated[int, Field(ge=0)] = 1
 
-    def spec(self, *, seed: int, threads: int, device: str) -> DfnSpec:
+    def spec(self, *, seed: int, threads: int, device: str) -> TrainingSpec:
         """Return what the trainer is given."""
-        return DfnSpec(**self.model_dump(exclude={"pool"}), seed=seed, threads=threads, device=device)
+        return TrainingSpec(**self.model_dump(exclude={"pool"}), seed=seed, threads=threads, device=device)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from dfndr_builders.dfn import DfnSpec, _usable_workers, train_dfn
-from dfndr_builders.dfn_process import _parse
-from dfndr_builders.dfn_tars import TrainingData, write_tars
+from dfndr_builders.clip.process import _parse
+from dfndr_builders.clip.spec import TrainingSpec
+from dfndr_builders.clip.tars import TrainingData, write_tars
+from dfndr_builders.clip.train import _usable_workers, train_clip
 from dfndr_builders.pools.base import PoolShard, Sample, pool_schema, tables_of
 from dfndr_builders.pools.glyphs import GlyphsPool
 from PIL import Image
@@ -28,7 +29,7 @@ MODEL = {
     "vision_cfg": {"image_size": 32, "patch_size": 16, "layers": 1, "width": 32, "head_width": 16},
     "text_cfg": {"context_length": 12, "vocab_size": 49408, "layers": 1, "width": 32, "heads": 2},
 }
-SPEC = DfnSpec(MODEL, epochs=3, batch_size=100, learning_rate=1e-3, warmup_steps=2, workers=1, device="cpu")
+SPEC = TrainingSpec(MODEL, epochs=3, batch_size=100, learning_rate=1e-3, warmup_steps=2, workers=1, device="cpu")
 POOL = GlyphsPool(count=600)
 
 
@@ -127,13 +128,13 @@ def test_tars_hold_every_sample_once_and_no_more_than_they_should(tmp_path):
 )
 def test_no_more_workers_run_than_can_fill_a_batch(samples, batch_size, wanted, usable):
     data = TrainingData(samples=samples, tars=-(-samples // 512))
-    assert _usable_workers(DfnSpec(MODEL, batch_size=batch_size, workers=wanted), data) == usable
+    assert _usable_workers(TrainingSpec(MODEL, batch_size=batch_size, workers=wanted), data) == usable
 
 
 def test_a_batch_larger_than_the_pool_is_refused(tmp_path):
-    spec = DfnSpec(MODEL, batch_size=50)
+    spec = TrainingSpec(MODEL, batch_size=50)
     with pytest.raises(RecipeError, match="at most the 20 pairs there are, found 50"):
-        train_dfn(spec, GlyphsPool(count=20), str(tmp_path / "out"), work=str(tmp_path / "work"))
+        train_clip(spec, GlyphsPool(count=20), str(tmp_path / "out"), work=str(tmp_path / "work"))
 
 
 def test_the_trainers_log_is_understood_line_by_line():
@@ -149,13 +150,13 @@ def test_the_trainers_log_is_understood_line_by_line():
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(UsageError, match="something else"):
-        train_dfn(SPEC, POOL, str(tmp_path), work=str(tmp_path / "work"))
+        train_clip(SPEC, POOL, str(tmp_path), work=str(tmp_path / "work"))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_a_model_config_without_its_parts_is_refused():
     with pytest.raises(RecipeError, match=r"no \['text_cfg'\]"):
-        DfnSpec({"embed_dim": 8, "vision_cfg": {}})
+        TrainingSpec({"embed_dim": 8, "vision_cfg": {}})
 
 
 class Interrupting(Silent):
@@ -175,7 +176,7 @@ class Interrupting(Silent):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
-    return folder, train_dfn(SPEC, POOL, str(folder / "out"), work=str(folder / "work"))
+    return folder, train_clip(SPEC, POOL, str(folder / "out"), work=str(folder / "work"))
 
 
 @pytest.mark.slow
@@ -207,9 +208,9 @@ def test_nothing_but_the_model_is_left_behind(trained):
 def test_a_finished_training_is_read_back_and_another_one_is_refused(trained):
     folder, result = trained
     out, work = str(folder / "out"), str(folder / "work")
-    assert train_dfn(SPEC, POOL, out, work=work) == result
+    assert train_clip(SPEC, POOL, out, work=work) == result
     with pytest.raises(UsageError, match="another training's model"):
-        train_dfn(SPEC, GlyphsPool(count=601), out, work=work)
+        train_clip(SPEC, GlyphsPool(count=601), out, work=work)
 
 
 @pytest.mark.slow
@@ -217,23 +218,23 @@ def test_an_interrupted_training_goes_on_and_ends_in_the_same_bits_as_one_that_w
     _, result = trained
     out, work = str(tmp_path / "out"), str(tmp_path / "work")
     with pytest.raises(KeyboardInterrupt):
-        train_dfn(SPEC, POOL, out, work=work, progress=Interrupting())
+        train_clip(SPEC, POOL, out, work=work, progress=Interrupting())
     assert not (tmp_path / "out").exists()
-    resumed = train_dfn(SPEC, POOL, out, work=work)
+    resumed = train_clip(SPEC, POOL, out, work=work)
     assert resumed.weights_sha256 == result.weights_sha256
     assert resumed.losses == result.losses
 
 
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_training_and_says_what_to_do(tmp_path):
-    spec = DfnSpec(MODEL, epochs=50, batch_size=100, learning_rate=1e30, warmup_steps=0, workers=0, device="cpu")
+    spec = TrainingSpec(MODEL, epochs=50, batch_size=100, learning_rate=1e30, warmup_steps=0, workers=0, device="cpu")
     with pytest.raises(ModelError, match=r"step \d+: expected a finite loss, found nan. Lower learning_rate"):
-        train_dfn(spec, POOL, str(tmp_path / "out"), work=str(tmp_path / "work"))
+        train_clip(spec, POOL, str(tmp_path / "out"), work=str(tmp_path / "work"))
 
 
 @pytest.mark.slow
 def test_a_trainer_that_fails_is_quoted_without_its_traceback(tmp_path):
-    spec = DfnSpec("ViT-B-32", pretrained="no-such-weights", batch_size=8, device="cpu")
+    spec = TrainingSpec("ViT-B-32", pretrained="no-such-weights", batch_size=8, device="cpu")
     with pytest.raises(ModelError, match="no-such-weights' is not a known tag") as raised:
-        train_dfn(spec, GlyphsPool(count=20), str(tmp_path / "out"), work=str(tmp_path / "work"))
+        train_clip(spec, GlyphsPool(count=20), str(tmp_path / "out"), work=str(tmp_path / "work"))
     assert "Traceback" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""The child process of `train_dfn`: open_clip's own trainer on one job, then the model as a `local-dir:` folder.
+"""The child process of `train_clip`: open_clip's own trainer on one job, then the model as a `local-dir:` folder.
 
 It runs in a process of its own because the trainer changes logging, seeds and threads for everything around it. The
 job is `job.json` in the folder given; a byte on standard input says that it is there, and the end of standard input
@@ -21,7 +21,7 @@ from dfndr import storage
 from dfndr.encoder import pick_device
 from dfndr.models import weights_sha256
 from dfndr.seeds import hash_int
-from dfndr_builders.dfn_process import FAILED
+from dfndr_builders.clip.process import FAILED
 
 if TYPE_CHECKING:
     import torch

@@ -17,7 +17,7 @@ from dfndr.progress import Task
 
 __all__ = ["FAILED", "follow", "read_losses", "started_trainer"]
 
-FAILED = "dfn_trainer failed: "
+FAILED = "training failed: "
 """What the child's last word begins with where it fails; libraries may log more after it."""
 
 _LINE = re.compile(r"Train Epoch: (\d+) \[\s*(\d+)/(\d+) .*?([\d.e+]+)/s, .* Loss: (\S+) \(")
@@ -27,7 +27,7 @@ _LINE = re.compile(r"Train Epoch: (\d+) \[\s*(\d+)/(\d+) .*?([\d.e+]+)/s, .* Los
 def started_trainer(folder: str, *, threads: int) -> Iterator[subprocess.Popen[str]]:
     """Start the child, which loads its libraries until it is told to go; leaving early ends it."""
     # -P: a module in the present folder must not shadow an installed one.
-    command = [sys.executable, "-P", "-m", "dfndr_builders.dfn_trainer", folder]
+    command = [sys.executable, "-P", "-m", "dfndr_builders.clip.child", folder]
     settings = {
         "OMP_NUM_THREADS": str(threads),
         # On a busy machine threads that spin while they wait for each other take ten times as long as those that sleep.
@@ -70,7 +70,7 @@ def follow(process: subprocess.Popen[str], batch_size: int, losses: dict[int, fl
             step, loss, rate = now
             if not math.isfinite(loss):
                 do = "Lower learning_rate, or lengthen warmup_steps."
-                raise ModelError(f"dfn training, step {step}", expected="a finite loss", found=str(loss), do=do)
+                raise ModelError(f"clip training, step {step}", expected="a finite loss", found=str(loss), do=do)
             losses[step] = loss
             task.advance(step * batch_size - done)
             task.note(f"loss {loss:.3f}, {rate:,.0f} samples/s")
@@ -81,7 +81,7 @@ def follow(process: subprocess.Popen[str], batch_size: int, losses: dict[int, fl
         ended = f"signal {-process.returncode} (too little memory?)" if process.returncode < 0 else reason
         do = "Mend what it names, and run the same command again; it goes on from the last finished epoch."
         found = ended.removeprefix(FAILED) or f"exit status {process.returncode}"
-        raise ModelError("dfn training", expected="open_clip's trainer to finish", found=found, do=do)
+        raise ModelError("clip training", expected="open_clip's trainer to finish", found=found, do=do)
 
 
 def _parse(line: str, batch_size: int) -> tuple[int, float, float] | None:

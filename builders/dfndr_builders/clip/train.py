@@ -1,6 +1,6 @@
-"""Train a data filtering network (Fang et al. 2023, arXiv:2309.17425): a CLIP model that will score image-text pairs.
+"""Train a CLIP model, such as a data filtering network (Fang et al. 2023, arXiv:2309.17425), on the pairs of a pool.
 
-open_clip's own trainer does it, in a child process (`dfn_trainer`). What comes out is a folder that open_clip loads as
+open_clip's own trainer does it, in a child process (`clip.child`). What comes out is a folder that open_clip loads as
 `local-dir:FOLDER`, with `training.json` beside it: data, recipe, loss curve, hash of the weights. Calling again after
 an interruption goes on from the last finished epoch and ends in the same weights.
 """
@@ -16,65 +16,23 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
 
 from dfndr import storage
 from dfndr.errors import MissingExtra, RecipeError, UsageError
 from dfndr.format.manifest import canonical
 from dfndr.progress import SILENT, Progress
-from dfndr_builders.dfn_process import follow, read_losses, started_trainer
-from dfndr_builders.dfn_tars import TAR_SAMPLES, TrainingData, write_tars
+from dfndr_builders.clip.process import follow, read_losses, started_trainer
+from dfndr_builders.clip.spec import TrainingSpec
+from dfndr_builders.clip.tars import TAR_SAMPLES, TrainingData, write_tars
 from dfndr_builders.pools.base import Pool
 
-__all__ = ["DfnResult", "DfnSpec", "train_dfn"]
+__all__ = ["TrainingResult", "train_clip"]
 
 _CONFIG, _RECORD = "open_clip_config.json", "training.json"
 
 
 @dataclass(frozen=True)
-class DfnSpec:
-    """Everything that the trained weights depend on, and `device`, which is no part of what is recorded.
-
-    `model` is a name that open_clip knows (`hf-hub:` and `local-dir:` bring their own weights) or a model config of its
-    kind: embed_dim, vision_cfg, text_cfg. `pretrained` is a tag or a checkpoint to start from. The learning rate rises
-    for `warmup_steps` and falls along a cosine; `crop_scale` is the share of a picture's area that a random crop keeps.
-    `threads` are those of the model, `workers` the processes that decode (0: none).
-    """
-
-    model: str | Mapping[str, object]
-    pretrained: str | None = None
-    epochs: int = 1
-    batch_size: int = 256
-    learning_rate: float = 5e-4
-    weight_decay: float = 0.2
-    warmup_steps: int = 100
-    beta2: float = 0.98
-    epsilon: float = 1e-6
-    grad_clip_norm: float | None = None
-    seed: int = 0
-    threads: int = 2
-    workers: int = 1
-    precision: Literal["fp32", "amp", "amp_bf16", "bf16"] = "fp32"
-    image_mean: tuple[float, float, float] | None = None
-    image_std: tuple[float, float, float] | None = None
-    crop_scale: tuple[float, float] = (0.9, 1.0)
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        if min(self.epochs, self.batch_size, self.threads) < 1 or min(self.workers, self.warmup_steps) < 0:
-            found = f"{self.epochs}, {self.batch_size}, {self.threads}, {self.workers}, {self.warmup_steps}"
-            expected = "epochs, batch_size, threads >= 1 and workers, warmup_steps >= 0"
-            raise RecipeError("dfn", expected=expected, found=found, do="Mend the one that is too small.")
-        missing = {"embed_dim", "vision_cfg", "text_cfg"} - set({} if isinstance(self.model, str) else self.model)
-        if not isinstance(self.model, str) and missing:
-            do = "Add what is missing, or name a model that open_clip knows."
-            raise RecipeError(
-                "dfn: model", expected="a model config of open_clip", found=f"no {sorted(missing)}", do=do
-            )
-
-
-@dataclass(frozen=True)
-class DfnResult:
+class TrainingResult:
     """What was trained: `losses` are (step, loss of that batch), sampled; `problems` counts rows that were left out."""
 
     samples: int
@@ -85,9 +43,9 @@ class DfnResult:
     weights_sha256: str
 
 
-def train_dfn(
-    spec: DfnSpec, pool: Pool, out: str, *, work: str, digest: str | None = None, progress: Progress = SILENT
-) -> DfnResult:
+def train_clip(
+    spec: TrainingSpec, pool: Pool, out: str, *, work: str, digest: str | None = None, progress: Progress = SILENT
+) -> TrainingResult:
     """Train on the good rows of a pool and write the model to the local folder `out`; a finished one is read back.
 
     `work` is a local folder for training data and checkpoints, which are gone at the end. `digest` says which training
@@ -112,7 +70,7 @@ def train_dfn(
         losses = read_losses(folder, spec.batch_size)
         with progress.task("train dfn", steps * spec.batch_size * spec.epochs, "samples") as task:
             follow(process, spec.batch_size, losses, task)
-    result = DfnResult(
+    result = TrainingResult(
         samples=data.samples,
         problems=data.problems,
         steps=steps * spec.epochs,
@@ -137,16 +95,16 @@ def _check_trainer() -> None:
         raise UsageError("webdataset", expected="0.2.86, which open_clip's trainer needs", found=found, do=do)
 
 
-def _digest(spec: DfnSpec, pool: Pool) -> str:
+def _digest(spec: TrainingSpec, pool: Pool) -> str:
     shards = [(shard.name, shard.size_bytes) for shard in pool.shards()]
     return hashlib.sha256(canonical({"spec": _recorded(spec), "pool": repr(pool), "shards": shards})).hexdigest()
 
 
-def _recorded(spec: DfnSpec) -> dict[str, object]:
+def _recorded(spec: TrainingSpec) -> dict[str, object]:
     return {name: value for name, value in asdict(spec).items() if name != "device"}
 
 
-def _finished(out: str, digest: str) -> DfnResult | None:
+def _finished(out: str, digest: str) -> TrainingResult | None:
     """Return the result that lies in `out`, None where it is still to be made; `training.json` is its first file."""
     if not storage.list_files(out):
         return None
@@ -159,10 +117,10 @@ def _finished(out: str, digest: str) -> DfnResult | None:
     if not storage.exists(storage.join(out, _CONFIG)):
         return None
     result = found["result"]
-    return DfnResult(**{**result, "losses": tuple((step, loss) for step, loss in result["losses"])})
+    return TrainingResult(**{**result, "losses": tuple((step, loss) for step, loss in result["losses"])})
 
 
-def _usable_workers(spec: DfnSpec, data: TrainingData) -> int:
+def _usable_workers(spec: TrainingSpec, data: TrainingData) -> int:
     """Return the most workers, up to the spec's, of which each has tars for a batch of its own in any order of tars.
 
     A worker that cannot fill one batch would read its tars for ever. Raises RecipeError where even one cannot.
@@ -177,7 +135,7 @@ def _usable_workers(spec: DfnSpec, data: TrainingData) -> int:
     raise RecipeError("dfn: batch_size", expected=expected, found=str(spec.batch_size), do=do)
 
 
-def _job(spec: DfnSpec, data: TrainingData, workers: int, steps: int) -> dict[str, object]:
+def _job(spec: TrainingSpec, data: TrainingData, workers: int, steps: int) -> dict[str, object]:
     """Return what the child is told; its paths are relative to the work folder, where it runs."""
     custom = not isinstance(spec.model, str)
     name = "dfn" if custom else _absolute(str(spec.model))
@@ -205,7 +163,9 @@ def _absolute(place: str) -> str:
     return kind + colon + str(Path(path).absolute()) if path and (colon or Path(path).is_file()) else place
 
 
-def _deliver(spec: DfnSpec, data: TrainingData, result: DfnResult, digest: str, folder: str, out: str) -> None:
+def _deliver(
+    spec: TrainingSpec, data: TrainingData, result: TrainingResult, digest: str, folder: str, out: str
+) -> None:
     """Put the model's files into `out`: training.json first, which says whose they are, and the config last."""
     packages = ("open_clip_torch", "torch", "webdataset")
     training = {

@@ -1,0 +1,1 @@
+"""CLIP models, trained by open_clip's own trainer in a process of its own."""
