@@ -40,7 +40,7 @@ from dfndr_builders.report.samples import collect
 from dfndr_builders.rows import SelectedRows
 from dfndr_builders.scoring import Scored, score
 from dfndr_builders.sections.base import TRAINED
-from dfndr_builders.sections.models import TRAINED_QUALITY, Head, TextQuality
+from dfndr_builders.sections.scores import TRAINED_QUALITY, Head, TextQuality
 from dfndr_builders.sources import count_files, counts_by_source
 from dfndr_builders.stage import Chain, Stage
 from dfndr_builders.text_quality import TextQuality as TextQualityModel

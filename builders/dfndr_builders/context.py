@@ -16,7 +16,8 @@ from dfndr_builders.pools.base import Pool
 from dfndr_builders.recipe import Recipe
 from dfndr_builders.recipe_file import resolve, resolve_weights
 from dfndr_builders.sections.base import TRAINED
-from dfndr_builders.sections.models import Clip, Embed
+from dfndr_builders.sections.models import Embed
+from dfndr_builders.sections.scores import Clip
 from dfndr_builders.timings import Timings
 
 __all__ = ["Context", "listing"]

@@ -24,7 +24,7 @@ from dfndr_builders.score.head import HeadScore
 from dfndr_builders.score.random import RandomScore
 from dfndr_builders.scoring import Scored
 from dfndr_builders.sections import curation
-from dfndr_builders.sections.models import Head, Random
+from dfndr_builders.sections.scores import Head, Random
 from dfndr_builders.stage import Chain, Stage
 from dfndr_builders.vectors import vectors_of
 

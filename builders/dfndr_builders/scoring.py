@@ -17,7 +17,7 @@ from dfndr_builders.pools.base import Pool
 from dfndr_builders.rows import PoolRows
 from dfndr_builders.score.clip import ClipScore
 from dfndr_builders.score.text_quality import TextQualityScore
-from dfndr_builders.sections.models import TextQuality
+from dfndr_builders.sections.scores import TextQuality
 from dfndr_builders.sources import count_files, counts_by_source
 from dfndr_builders.stage import Chain, Stage
 from dfndr_builders.training import text_quality_folder

@@ -14,7 +14,7 @@ from dfndr_builders.opened import open_filter, open_pools
 from dfndr_builders.phase import phase_digest
 from dfndr_builders.pools.base import Pool
 from dfndr_builders.recipe import Recipe
-from dfndr_builders.sections.models import TRAINED_QUALITY, TextQuality
+from dfndr_builders.sections.scores import TRAINED_QUALITY, TextQuality
 from dfndr_builders.stage import good_rows
 from dfndr_builders.text_quality import Training, train
 

@@ -11,7 +11,7 @@ from dfndr_builders.plan import plan
 from dfndr_builders.recipe import Recipe, default_rules
 from dfndr_builders.recipe_file import read_recipe
 from dfndr_builders.rules import DropRule
-from dfndr_builders.sections import curation, models, pools
+from dfndr_builders.sections import curation, models, pools, scores
 from pydantic import BaseModel
 
 ROOT = Path(__file__).parents[2]
@@ -26,12 +26,12 @@ SECTIONS = [
     (pools.Hf, [POOLS, "`hf`"]),
     (pools.Glyphs, [POOLS, "`glyphs`"]),
     (models.Dfn, ["`[dfn]`"]),
-    (models.TextQualityTraining, ["`[text_quality]`"]),
-    (models.Clip, ["`clip`"]),
-    (models.TextQuality, ["`text-quality`"]),
-    (models.Head, ["`head`"]),
-    (models.Fusion, ["`fusion`"]),
-    (models.Random, ["`random`"]),
+    (scores.TextQualityTraining, ["`[text_quality]`"]),
+    (scores.Clip, ["`clip`"]),
+    (scores.TextQuality, ["`text-quality`"]),
+    (scores.Head, ["`head`"]),
+    (scores.Fusion, ["`fusion`"]),
+    (scores.Random, ["`random`"]),
     (models.Caption, ["`[[caption]]`"]),
     (models.Embed, ["`[[embed]]`"]),
     (models.Output, ["`[output]`"]),
@@ -86,7 +86,7 @@ def test_every_key_of_a_section_is_explained_with_its_default(model: type[BaseMo
 
 
 def test_every_section_that_a_recipe_may_have_is_compared_with_the_page() -> None:
-    named = {getattr(module, name) for module in (pools, models, curation) for name in module.__all__}
+    named = {getattr(module, name) for module in (pools, models, scores, curation) for name in module.__all__}
     sections = {one for one in named if isinstance(one, type) and issubclass(one, BaseModel)}
     assert sections | {Recipe} == {model for model, _ in SECTIONS}
 
