@@ -1,11 +1,11 @@
-# Two commands do everything, set-up included: `make quickstart` and `make test`.
+# Two commands do everything, set-up included: `make quickstart` and `make test`. `make site` builds the documentation.
 # The virtual environment is made with uv where there is one, else with pip, and again when pyproject.toml changed.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: quickstart test check lint types floors clean
+.PHONY: quickstart test check site clean
 
 quickstart: $(READY)
 	$(BIN)/dfndr quickstart --out quickstart
@@ -15,6 +15,9 @@ test: $(READY)
 
 check: $(READY)
 	./check
+
+site: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(READY): pyproject.toml
 	@if command -v uv >/dev/null 2>&1; then \
@@ -27,4 +30,4 @@ $(READY): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) quickstart .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
+	rm -rf $(VENV) quickstart site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dfndr_builders.pools.glyphs import GlyphsPool
-from support.models import tiny_config
+from support.documented import ROOT, blocks, commands, with_a_tiny_model, write_pictures
 from support.tiny import write_dataset
 from support.verbs import parsed, run, verbs
 
@@ -19,40 +18,20 @@ import dfndr
 from dfndr.format.manifest import read_manifest
 from dfndr.format.schema import Space
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = README + "".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-
-
-def _blocks(language: str) -> list[str]:
-    """Return the code blocks of a language, "" for those without one."""
-    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
-    return [block for its_language, block in blocks if its_language == language]
-
-
-def _commands(program: str) -> list[list[str]]:
-    """Return the words after the program's name of every line of a shell block that runs it."""
-    lines = [shlex.split(line, comments=True) for block in _blocks("sh") for line in block.splitlines()]
-    return [words[1:] for words in lines if words and words[0] == program]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with what README.md takes for granted: 60 pictures with texts, and what the quickstart leaves."""
     root = tmp_path_factory.mktemp("readme")
-    (root / "pictures").mkdir()
-    pool = GlyphsPool(count=60)
-    for table in (table for shard in pool.shards() for table in pool.read(shard)):
-        for number, row in enumerate(table.to_pylist()):
-            (root / "pictures" / f"{number:03d}.png").write_bytes(row["image"])
-            (root / "pictures" / f"{number:03d}.txt").write_text(row["text"])
+    write_pictures(root / "pictures", 60)
     spaces = [Space("image", "glyphs-vit", 128), Space("caption", "glyphs-vit", 128, per_row=2)]
     write_dataset(root / "quickstart" / "dataset", (300, 200), spaces)
-    (block,) = _blocks("toml")
-    # The only change: a model of one layer and random weights in the place of one that has to be fetched.
-    recipe = block.replace('"ViT-B-32"', f'"{tiny_config(root).name}"').replace('"datacomp_xl_s13b_b90k"', '"random:0"')
-    (root / "recipe.toml").write_text(recipe)
+    (block,) = blocks(README, "toml")
+    (root / "recipe.toml").write_text(with_a_tiny_model(block, root))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         yield root
@@ -62,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def outputs(folder: Path) -> dict[str, str]:
     """What each command of README.md on one's own pictures printed, run in the order they are shown."""
     found = {}
-    for words in _commands("dfndr"):
+    for words in commands(README, "dfndr"):
         result = run(words)
         assert result.exit_code == 0, f"{words}: {result.output}{result.exception!r}"
         found[words[0]] = result.stdout
@@ -80,10 +59,10 @@ def test_the_commands_on_ones_own_pictures_do_what_is_said(folder: Path, outputs
     assert {"head.safetensors", "curve.png"} <= {path.name for path in (folder / "my-head").iterdir()}
 
 
-@pytest.mark.parametrize("number", range(len(_blocks("python"))))
+@pytest.mark.parametrize("number", range(len(blocks(README, "python"))))
 def test_the_python_code_runs_and_its_comments_are_true(outputs: dict[str, str], number: int) -> None:
     names: dict[str, Any] = {}
-    exec(compile(_blocks("python")[number], f"README.md, block {number}", "exec"), names)
+    exec(compile(blocks(README, "python")[number], f"README.md, block {number}", "exec"), names)
     if number == 0:
         assert names["images"].shape == names["captions"].shape == (500 - 256, 128)
     else:
@@ -124,7 +103,7 @@ def test_every_dfndr_command_in_the_docs_parses() -> None:
 
 def test_every_make_target_in_the_readme_is_in_the_makefile() -> None:
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    assert {words[0] for words in _commands("make")} == {"quickstart", "test"} <= set(targets)
+    assert {words[0] for words in commands(README, "make")} == {"quickstart", "test"} <= set(targets)
 
 
 def test_the_extras_are_those_of_the_project() -> None:
@@ -141,10 +120,10 @@ def test_the_first_screen_is_a_sentence_a_short_read_two_commands_and_the_tree()
     first = README.partition("\n## ")[0]
     assert first.startswith("# dfndr\n\n`dfndr` turns a pool")
     assert re.findall(r"^```(\w*)$", first, flags=re.MULTILINE)[::2] == ["python", "sh", ""]
-    assert len([line for line in _blocks("python")[0].splitlines() if line]) <= 5
+    assert len([line for line in blocks(README, "python")[0].splitlines() if line]) <= 5
 
 
 def test_the_tree_in_the_readme_names_every_folder_of_a_dataset(outputs: dict[str, str]) -> None:
     there = {stored.path.split("/")[0] for shard in read_manifest("my-set").shards for stored in shard.files.values()}
-    (tree,) = [block for block in _blocks("") if block.startswith("my-set/")]
+    (tree,) = [block for block in blocks(README, "") if block.startswith("my-set/")]
     assert there <= set(re.findall(r"^  (\w+)/", tree, flags=re.MULTILINE))
