@@ -75,7 +75,9 @@ def plan(path: str | os.PathLike[str]) -> Plan:
 def _phases(recipe: Recipe) -> list[str]:
     phases = []
     if recipe.dfn is not None:
-        phases.append(f"train a filter: {recipe.dfn.epochs} epochs over {len(recipe.dfn.pool)} pool(s)")
+        dfn = recipe.dfn
+        length = f"{dfn.samples_seen:,} samples seen" if dfn.epochs is None else f"{dfn.epochs} epochs"
+        phases.append(f"train a filter: {length} over {len(dfn.pool)} pool(s)")
     if recipe.text_quality is not None:
         phases.append("train a text-quality classifier")
     if recipe.measure:

@@ -5,32 +5,24 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from dfndr_builders.clip.process import _parse
 from dfndr_builders.clip.spec import TrainingSpec
+from dfndr_builders.clip.steps import usable_workers
 from dfndr_builders.clip.tars import TrainingData, write_tars
-from dfndr_builders.clip.train import _usable_workers, train_clip
+from dfndr_builders.clip.train import train_clip
 from dfndr_builders.pools.base import PoolShard, Sample, pool_schema, tables_of
 from dfndr_builders.pools.glyphs import GlyphsPool
 from PIL import Image
+from support.training import MODEL, POOL, SPEC, Interrupting
 
 from dfndr.encoder import weights_sha256
 from dfndr.errors import ModelError, PoolError, RecipeError, UsageError
 from dfndr.images import decode
-from dfndr.progress import Silent
-
-MODEL = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "patch_size": 16, "layers": 1, "width": 32, "head_width": 16},
-    "text_cfg": {"context_length": 12, "vocab_size": 49408, "layers": 1, "width": 32, "heads": 2},
-}
-SPEC = TrainingSpec(MODEL, epochs=3, batch_size=100, learning_rate=1e-3, warmup_steps=2, workers=1, device="cpu")
-POOL = GlyphsPool(count=600)
 
 
 @dataclass(frozen=True)
@@ -128,11 +120,11 @@ def test_tars_hold_every_sample_once_and_no_more_than_they_should(tmp_path):
 )
 def test_no_more_workers_run_than_can_fill_a_batch(samples, batch_size, wanted, usable):
     data = TrainingData(samples=samples, tars=-(-samples // 512))
-    assert _usable_workers(TrainingSpec(MODEL, batch_size=batch_size, workers=wanted), data) == usable
+    assert usable_workers(TrainingSpec(MODEL, epochs=1, batch_size=batch_size, workers=wanted), data) == usable
 
 
 def test_a_batch_larger_than_the_pool_is_refused(tmp_path):
-    spec = TrainingSpec(MODEL, batch_size=50)
+    spec = TrainingSpec(MODEL, epochs=1, batch_size=50)
     with pytest.raises(RecipeError, match="at most the 20 pairs there are, found 50"):
         train_clip(spec, GlyphsPool(count=20), str(tmp_path / "out"), work=str(tmp_path / "work"))
 
@@ -156,21 +148,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
 
 def test_a_model_config_without_its_parts_is_refused():
     with pytest.raises(RecipeError, match=r"no \['text_cfg'\]"):
-        TrainingSpec({"embed_dim": 8, "vision_cfg": {}})
-
-
-class Interrupting(Silent):
-    """Presses Ctrl-C in the second epoch."""
-
-    @contextmanager
-    def task(self, name: str, total: int | None, unit: str = "rows") -> Iterator[Interrupting]:
-        self.left = 700 if name == "train dfn" else 10**9
-        yield self
-
-    def advance(self, count: int = 1) -> None:
-        self.left -= count
-        if self.left <= 0:
-            raise KeyboardInterrupt
+        TrainingSpec({"embed_dim": 8, "vision_cfg": {}}, epochs=1)
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +212,7 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_says_what_to_do(tmp_pa
 
 @pytest.mark.slow
 def test_a_trainer_that_fails_is_quoted_without_its_traceback(tmp_path):
-    spec = TrainingSpec("ViT-B-32", pretrained="no-such-weights", batch_size=8, device="cpu")
+    spec = TrainingSpec("ViT-B-32", pretrained="no-such-weights", epochs=1, batch_size=8, device="cpu")
     with pytest.raises(ModelError, match="no-such-weights' is not a known tag") as raised:
         train_clip(spec, GlyphsPool(count=20), str(tmp_path / "out"), work=str(tmp_path / "work"))
     assert "Traceback" not in str(raised.value)

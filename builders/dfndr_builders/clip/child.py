@@ -2,7 +2,7 @@
 
 It runs in a process of its own because the trainer changes logging, seeds and threads for everything around it. The
 job is `job.json` in the folder given; a byte on standard input says that it is there, and the end of standard input
-that the parent is gone. Nothing of the trainer is changed but the two things that `_make_repeatable` and `main` name.
+that the parent is gone. Nothing of the trainer is changed but what `main` and `clip.trainer` name.
 """
 
 from __future__ import annotations
@@ -10,18 +10,16 @@ from __future__ import annotations
 import json
 import logging
 import os
-import random
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dfndr import storage
 from dfndr.encoder import pick_device
 from dfndr.models import weights_sha256
-from dfndr.seeds import hash_int
 from dfndr_builders.clip.process import FAILED
+from dfndr_builders.clip.trainer import end_after, make_repeatable
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +45,9 @@ def main(folder: str) -> None:
     if job["config"]:
         storage.put("configs", f"{job['model']}.json", json.dumps(job["config"]).encode())
         open_clip.add_model_config("configs")
-    _make_repeatable(job["seed"])
+    make_repeatable(job["seed"])
+    if job["last_step"] is not None:
+        end_after(job["last_step"])
     # The trainer keeps its model to itself, and it trains it in place: take hold of it as it is made.
     made: list[Any] = []
     create = trainer.create_model_and_transforms
@@ -65,40 +65,6 @@ def _end_with_the_parent() -> None:
     while os.read(0, 1):
         pass
     os._exit(1)
-
-
-def _make_repeatable(seed: int) -> None:
-    """Make the order of samples, and the crops, a pure function of (seed, epoch, loader worker).
-
-    The trainer's own shuffle is seeded from process id and time, and its crops go on from wherever the generators
-    stand, so that neither two runs nor a run that was interrupted would end in the same weights.
-    """
-    import torch
-    import webdataset  # type: ignore[import-untyped]
-    from open_clip_train import data
-    from torch.utils.data import get_worker_info
-
-    epochs: list[Any] = []
-
-    class SharedEpoch(data.SharedEpoch):  # type: ignore[misc]
-        def __init__(self, epoch: int = 0) -> None:
-            super().__init__(epoch)
-            epochs.append(self)
-
-    class Shuffle(webdataset.PipelineStage):  # type: ignore[misc]
-        def __init__(self, bufsize: int, initial: int) -> None:
-            self.bufsize, self.initial = bufsize, initial
-
-        def run(self, samples: Iterator[object]) -> Iterator[object]:
-            worker = get_worker_info()
-            drawn = hash_int(seed, "dfn epoch", epochs[-1].get_value(), worker.id if worker else 0)
-            torch.manual_seed(drawn % 2**63)
-            random.seed(drawn)
-            shuffled: Iterator[object] = data._shuffle(samples, self.bufsize, self.initial, random.Random(drawn))
-            return shuffled
-
-    data.SharedEpoch = SharedEpoch
-    data.wds.shuffle = Shuffle
 
 
 def _save(model: torch.nn.Module, name: str) -> None:

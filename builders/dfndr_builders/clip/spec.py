@@ -16,14 +16,17 @@ class TrainingSpec:
     """Everything that the trained weights depend on, and `device`, which is no part of what is recorded.
 
     `model` is a name that open_clip knows (`hf-hub:` and `local-dir:` bring their own weights) or a model config of its
-    kind: embed_dim, vision_cfg, text_cfg. `pretrained` is a tag or a checkpoint to start from. The learning rate rises
-    for `warmup_steps` and falls along a cosine; `crop_scale` is the share of a picture's area that a random crop keeps.
-    `threads` are those of the model, `workers` the processes that decode (0: none).
+    kind: embed_dim, vision_cfg, text_cfg. `pretrained` is a tag or a checkpoint to start from. How long it trains is
+    said in one of two ways: `epochs`, rounds over the pool, or `samples_seen`, rounded up to whole batches, however
+    many rounds or how small a part of one that is. The learning rate rises for `warmup_steps` and falls along a cosine
+    over all steps; `crop_scale` is the share of a picture's area that a random crop keeps. `threads` are those of the
+    model, `workers` the processes that decode (0: none).
     """
 
     model: str | Mapping[str, object]
     pretrained: str | None = None
-    epochs: int = 1
+    epochs: int | None = None
+    samples_seen: int | None = None
     batch_size: int = 256
     learning_rate: float = 5e-4
     weight_decay: float = 0.2
@@ -41,9 +44,13 @@ class TrainingSpec:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.batch_size, self.threads) < 1 or min(self.workers, self.warmup_steps) < 0:
-            found = f"{self.epochs}, {self.batch_size}, {self.threads}, {self.workers}, {self.warmup_steps}"
-            expected = "epochs, batch_size, threads >= 1 and workers, warmup_steps >= 0"
+        if (self.epochs is None) == (self.samples_seen is None):
+            found = "neither" if self.epochs is None else "both"
+            raise RecipeError("dfn", expected="epochs or samples_seen", found=found, do="Give one of them.")
+        length = self.epochs if self.samples_seen is None else self.samples_seen
+        if min(length or 0, self.batch_size, self.threads) < 1 or min(self.workers, self.warmup_steps) < 0:
+            found = f"{length}, {self.batch_size}, {self.threads}, {self.workers}, {self.warmup_steps}"
+            expected = "epochs or samples_seen, batch_size, threads >= 1 and workers, warmup_steps >= 0"
             raise RecipeError("dfn", expected=expected, found=found, do="Mend the one that is too small.")
         missing = {"embed_dim", "vision_cfg", "text_cfg"} - set({} if isinstance(self.model, str) else self.model)
         if not isinstance(self.model, str) and missing:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 import shutil
 from collections.abc import Mapping
@@ -18,12 +17,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from dfndr import storage
-from dfndr.errors import MissingExtra, RecipeError, UsageError
+from dfndr.errors import MissingExtra, UsageError
 from dfndr.format.manifest import canonical
 from dfndr.progress import SILENT, Progress
 from dfndr_builders.clip.process import follow, read_losses, started_trainer
 from dfndr_builders.clip.spec import TrainingSpec
-from dfndr_builders.clip.tars import TAR_SAMPLES, TrainingData, write_tars
+from dfndr_builders.clip.steps import Steps, steps_of, usable_workers
+from dfndr_builders.clip.tars import TrainingData, write_tars
 from dfndr_builders.pools.base import Pool
 
 __all__ = ["TrainingResult", "train_clip"]
@@ -63,18 +63,17 @@ def train_clip(
     Path(folder).mkdir(parents=True, exist_ok=True)
     with started_trainer(folder, threads=spec.threads) as process:
         data = write_tars(pool, storage.join(folder, "tars"), progress=progress)
-        workers = _usable_workers(spec, data)
-        per_worker = math.ceil(math.ceil(data.samples / spec.batch_size) / max(1, workers))
-        steps = per_worker * max(1, workers)
+        workers = usable_workers(spec, data)
+        steps = steps_of(spec, data, workers)
         storage.put(folder, "job.json", canonical(_job(spec, data, workers, steps)))
         losses = read_losses(folder, spec.batch_size)
-        with progress.task("train dfn", steps * spec.batch_size * spec.epochs, "samples") as task:
+        with progress.task("train dfn", steps.total * spec.batch_size, "samples") as task:
             follow(process, spec.batch_size, losses, task)
     result = TrainingResult(
         samples=data.samples,
         problems=data.problems,
-        steps=steps * spec.epochs,
-        samples_seen=steps * spec.epochs * spec.batch_size,
+        steps=steps.total,
+        samples_seen=steps.total * spec.batch_size,
         losses=tuple(sorted(losses.items())),
         weights_sha256=json.loads(storage.read_bytes(storage.join(folder, "result.json")))["weights_sha256"],
     )
@@ -120,31 +119,16 @@ def _finished(out: str, digest: str) -> TrainingResult | None:
     return TrainingResult(**{**result, "losses": tuple((step, loss) for step, loss in result["losses"])})
 
 
-def _usable_workers(spec: TrainingSpec, data: TrainingData) -> int:
-    """Return the most workers, up to the spec's, of which each has tars for a batch of its own in any order of tars.
-
-    A worker that cannot fill one batch would read its tars for ever. Raises RecipeError where even one cannot.
-    """
-    short = TAR_SAMPLES * data.tars - data.samples
-    for workers in range(min(spec.workers, data.tars), 0, -1):
-        if data.tars // workers * TAR_SAMPLES - short >= spec.batch_size:
-            return workers
-    if data.samples >= spec.batch_size:
-        return 0
-    expected, do = f"at most the {data.samples} pairs there are", "Lower it, or give it more pairs."
-    raise RecipeError("dfn: batch_size", expected=expected, found=str(spec.batch_size), do=do)
-
-
-def _job(spec: TrainingSpec, data: TrainingData, workers: int, steps: int) -> dict[str, object]:
+def _job(spec: TrainingSpec, data: TrainingData, workers: int, steps: Steps) -> dict[str, object]:
     """Return what the child is told; its paths are relative to the work folder, where it runs."""
-    custom = not isinstance(spec.model, str)
+    custom, round_steps = not isinstance(spec.model, str), min(steps.per_epoch, steps.total)
     name = "dfn" if custom else _absolute(str(spec.model))
     options = {
         "model": name, "pretrained": _absolute(spec.pretrained or ""), "dataset-type": "webdataset",
         "train-data": f"tars/{{00000..{data.tars - 1:05d}}}.tar", "train-num-samples": data.samples,
-        "epochs": spec.epochs, "batch-size": spec.batch_size, "lr": spec.learning_rate, "wd": spec.weight_decay,
+        "epochs": steps.epochs, "batch-size": spec.batch_size, "lr": spec.learning_rate, "wd": spec.weight_decay,
         "warmup": spec.warmup_steps, "beta1": 0.9, "beta2": spec.beta2, "eps": spec.epsilon, "seed": spec.seed,
-        "workers": workers, "precision": spec.precision, "log-every-n-steps": max(1, steps // 50),
+        "workers": workers, "precision": spec.precision, "log-every-n-steps": max(1, round_steps // 50),
         "logs": ".", "name": "run", "resume": "latest", "save-frequency": 0,
     }  # fmt: skip
     arguments = [f"--{key}={value}" for key, value in options.items()]
@@ -155,7 +139,8 @@ def _job(spec: TrainingSpec, data: TrainingData, workers: int, steps: int) -> di
     for key, values in (("mean", spec.image_mean), ("std", spec.image_std)):
         arguments += [f"--image-{key}", *map(str, values)] if values is not None else []
     job = {"arguments": arguments, "model": name, "config": None if isinstance(spec.model, str) else dict(spec.model)}
-    return {**job, "device": spec.device, "seed": spec.seed, "threads": spec.threads}
+    last_step = steps.total if spec.samples_seen is not None else None
+    return {**job, "last_step": last_step, "device": spec.device, "seed": spec.seed, "threads": spec.threads}
 
 
 def _absolute(place: str) -> str:

@@ -85,7 +85,8 @@ class Dfn(Strict):
     pool: Annotated[list[PoolRecipe], Field(min_length=1)]
     model: str | dict[str, Any]
     pretrained: str | None = None
-    epochs: Positive
+    epochs: Positive | None = None
+    samples_seen: Positive | None = None
     batch_size: Positive
     learning_rate: Annotated[float, Field(gt=0)]
     weight_decay: Annotated[float, Field(ge=0)] = 0.2
@@ -98,6 +99,12 @@ class Dfn(Strict):
     image_std: Annotated[tuple[float, float, float], Field(strict=False)] | None = None
     crop_scale: Annotated[tuple[Fraction01, Fraction01], Field(strict=False)] = (0.9, 1.0)
     workers: Annotated[int, Field(ge=0)] = 1
+
+    @model_validator(mode="after")
+    def _has_one_length(self) -> Self:
+        if (self.epochs is None) == (self.samples_seen is None):
+            raise Misfit(f"{'neither' if self.epochs is None else 'both'} of epochs and samples_seen: give one")
+        return self
 
     def spec(self, *, seed: int, threads: int, device: str) -> TrainingSpec:
         """Return what the trainer is given."""
