@@ -16,12 +16,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dfndr.errors import MissingExtra, ModelError
+from dfndr.errors import MissingExtra, ModelError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["EncoderSpec", "load_model", "weights_sha256"]
+__all__ = ["EncoderSpec", "load_model", "named_spec", "weights_sha256"]
 
 _HUB_TIMEOUT_S = 10
 
@@ -49,6 +49,19 @@ class EncoderSpec:
         """Say whether the weights may have to be fetched from the internet: those of the Hub, and those of a tag."""
         kind = self.pretrained.split(":")[0]
         return kind == "hf-hub" or not (kind in ("local-dir", "random") or _is_path(self.pretrained))
+
+
+def named_spec(pretrained: str, *, model: str = "", batch_size: int = 64, device: str = "auto") -> EncoderSpec:
+    """Return the spec of weights that a user names, with a folder that open_clip saved named by its path alone.
+
+    Raises UsageError where they do not bring a config of their own and `model` names none.
+    """
+    if (Path(pretrained) / "open_clip_config.json").is_file():
+        pretrained = f"local-dir:{pretrained}"
+    if not model and not pretrained.startswith(("hf-hub:", "local-dir:")):
+        do = "Name it with --model: a built-in name of open_clip, or a JSON config."
+        raise UsageError(pretrained, expected="a model that these weights are of", found="none named", do=do)
+    return EncoderSpec("model", model or pretrained, pretrained, batch_size=batch_size, device=device)
 
 
 def _is_path(pretrained: str) -> bool:

@@ -9,13 +9,10 @@ from typing import Annotated, Literal
 
 import typer
 
-__all__ = ["register"]
+from dfndr_builders.evaluation import eval_clip
+from dfndr_builders.options import AsJson, DatasetPath, Device, Out, RecipePath
 
-DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's folder or URL.")]
-RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe (TOML); see docs/recipes.md.")]
-Out = Annotated[str, typer.Option(help="The folder that the result goes to.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
+__all__ = ["register"]
 
 
 def register(app: typer.Typer) -> None:
@@ -27,6 +24,7 @@ def register(app: typer.Typer) -> None:
     app.command()(report)
     app.command("train-dfn")(train_dfn)
     app.command("train-text-quality")(train_text_quality)
+    app.command("eval-clip")(eval_clip)
     app.command()(card)
     app.command()(publish)
     app.command()(export)

@@ -1,0 +1,52 @@
+"""The verbs that measure how good a model is."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from dfndr_builders.options import AsJson, Device
+
+__all__ = ["eval_clip"]
+
+Model = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="A tag, hf-hub:ORG/NAME, local-dir:FOLDER, a folder or a checkpoint."),
+]
+ModelName = Annotated[str, typer.Option("--model", help="A built-in name or a JSON config, for tags and checkpoints.")]
+
+
+def eval_clip(
+    pretrained: Model,
+    sets: Annotated[list[str], typer.Argument(metavar="SET...", help="Folders of CLIP_benchmark, or tars of pairs.")],
+    model: ModelName = "",
+    retrieval: Annotated[bool, typer.Option("--retrieval", help="Texts of plain sets are captions.")] = False,
+    split: Annotated[str, typer.Option(help="The split of a set in CLIP_benchmark's layout.")] = "test",
+    classnames: Annotated[str | None, typer.Option(help="A file of one class a line, for sets without one.")] = None,
+    templates: Annotated[
+        str | None, typer.Option(help="A file of one prompt a line with {} for the class, or openai-imagenet.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Rows that the model is given at once.", min=1)] = 64,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Measure a CLIP model zero-shot: accuracy on labelled sets, recall on captioned ones."""
+    from dfndr.console import console_progress
+    from dfndr.encoder import open_encoder
+    from dfndr.models import named_spec
+    from dfndr_builders.zero_shot.evaluate import evaluate
+    from dfndr_builders.zero_shot.sets import Task, open_set, read_lines, read_templates
+
+    names = read_lines(classnames) if classnames else None
+    prompts = read_templates(templates) if templates else None
+    task: Task | None = "retrieval" if retrieval else None
+    opened = [open_set(path, task=task, split=split, classnames=names, templates=prompts) for path in sets]
+    encoder = open_encoder(named_spec(pretrained, model=model, batch_size=batch_size, device=device))
+    results = [evaluate(encoder, given, progress=console_progress()) for given in opened]
+    if as_json:
+        made = {"model": encoder.record.to_json(), "results": [result.to_json() for result in results]}
+        typer.echo(json.dumps(made, indent=1, ensure_ascii=False))
+    else:
+        typer.echo("\n".join(str(result) for result in results))
