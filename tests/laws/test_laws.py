@@ -9,13 +9,21 @@ import pytest
 from dfndr_builders.bank import BankRows, write_texts
 from dfndr_builders.caption import CaptionStage, Retrieval
 from dfndr_builders.embed import Embed
+from dfndr_builders.fitting import Fitting
+from dfndr_builders.image_classifier.network import Conv
+from dfndr_builders.image_classifier.train import train_conv
 from dfndr_builders.inspect import Inspect
+from dfndr_builders.m3ae.shape import Shape
+from dfndr_builders.m3ae.train import train_m3ae
 from dfndr_builders.measure.image import MeasureImage
 from dfndr_builders.measure.language import MeasureLanguage
 from dfndr_builders.measure.repair import Repair
 from dfndr_builders.measure.text import MeasureText
 from dfndr_builders.phase import Model, made_with, run_phase
+from dfndr_builders.pools.glyphs import GlyphsPool
 from dfndr_builders.score.clip import ClipScore
+from dfndr_builders.score.image_classifier import ImageClassifierScore
+from dfndr_builders.score.m3ae import M3aeScore
 from dfndr_builders.score.text_quality import TextQualityScore
 from dfndr_builders.stage import Chain, Stage
 from dfndr_builders.text_quality import train
@@ -65,6 +73,18 @@ def _quality(folder: Path) -> Stage:
     return TextQualityScore("quality", str(folder / "quality"))
 
 
+def _image_classifier(folder: Path) -> Stage:
+    good, raw = GlyphsPool(count=80, take=(0.0, 0.4)), GlyphsPool(count=80, take=(0.4, 1.0))
+    train_conv(good, raw, Conv(16, 4), Fitting(256, 32, threads=1, device="cpu")).save(folder / "classifier")
+    return ImageClassifierScore("looks", str(folder / "classifier"), batch_size=8, threads=1, device="cpu")
+
+
+def _m3ae(folder: Path) -> Stage:
+    shape, how = Shape(16, 8, words=6, width=16, layers=1, heads=2), Fitting(256, 32, threads=1, device="cpu")
+    train_m3ae(GlyphsPool(count=80), shape, how).save(folder / "m3ae")
+    return M3aeScore("restored", str(folder / "m3ae"), masks=2, batch_size=8, threads=1, device="cpu")
+
+
 COLOURS = ["red", "blue", "green", "white", "black", "brown", "pink", "grey", "orange", "yellow", "purple", "golden"]
 THINGS = ["dog", "cat", "horse", "bird", "ball", "car", "boat", "kite", "tree", "chair"]
 
@@ -79,6 +99,8 @@ STAGES: dict[str, Callable[[Path], Stage]] = {
     "score": lambda folder: ClipScore("dfn", tiny_spec(folder)),
     "score-with-vectors": _score_with_vectors,
     "text-quality": _quality,
+    "image-classifier": _image_classifier,
+    "m3ae": _m3ae,
     "measure-image": lambda folder: MeasureImage(),
     "measure-text": lambda folder: MeasureText(("sign",)),
     "measure-language": lambda folder: MeasureLanguage(("de", "en", "fr")),
