@@ -3,33 +3,49 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from dfndr.errors import MissingExtra, UsageError
+from dfndr.errors import MissingExtra
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    Mask = npt.NDArray[np.bool_]
     Vectors = npt.NDArray[np.float32]
 
-__all__ = ["Candidates", "Kind", "candidates_of"]
+__all__ = ["Candidates", "Exact", "Kind", "candidates_of"]
 
-Kind = Literal["auto", "faiss", "numpy"]
+Kind = Literal["auto", "exact", "faiss", "numpy", "ivf"]
 _BLOCK = 1 << 16
 _GPU_MOST = 2048  # the most neighbours that FAISS gives on a GPU
 _log = logging.getLogger(__name__)
 
 
 class Candidates(Protocol):
-    """Unit vectors, and the way to find those near a query."""
+    """Vectors, and the way to find those near a query."""
 
     kind: str
-    vectors: Vectors
     error: float  # by how much a score of `nearest` may be off
 
-    def nearest(self, queries: Vectors, count: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
-        """Return, per query, the lowest score found, shape (n,), and the positions of `count` vectors, in any order."""
+    def nearest(
+        self, queries: Vectors, count: int, allowed: Mask | None = None
+    ) -> tuple[Vectors, Iterable[npt.NDArray[np.int64]]]:
+        """Return, per query, a bound on the scores of what was left out, shape (n,), and the positions of what was not.
+
+        `allowed` says for each vector whether it may be found. At least `count` positions each, in any order.
+        """
+
+    def unit(self, positions: npt.NDArray[np.int64]) -> Vectors:
+        """Return some of the vectors, each of length one."""
+
+
+class Exact(Candidates, Protocol):
+    """Candidates that look at every vector; `vectors`, of length one, have shape (n, dim)."""
+
+    vectors: Vectors
 
 
 class _Numpy:
@@ -38,13 +54,21 @@ class _Numpy:
     def __init__(self, vectors: Vectors) -> None:
         self.vectors, self.error = vectors, vectors.shape[1] * 2.0**-23
 
-    def nearest(self, queries: Vectors, count: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
+    def unit(self, positions: npt.NDArray[np.int64]) -> Vectors:
+        found: Vectors = self.vectors[positions]
+        return found
+
+    def nearest(
+        self, queries: Vectors, count: int, allowed: Mask | None = None
+    ) -> tuple[Vectors, npt.NDArray[np.int64]]:
         import numpy as np
 
         scores = np.empty((len(queries), 0), dtype=np.float32)
         positions = np.empty((len(queries), 0), dtype=np.int64)
         for start in range(0, len(self.vectors), _BLOCK):
             block = queries @ self.vectors[start : start + _BLOCK].T
+            if allowed is not None:
+                block[:, ~allowed[start : start + _BLOCK]] = -np.inf
             here = np.broadcast_to(np.arange(start, start + block.shape[1]), block.shape)
             scores, positions = np.hstack([scores, block]), np.hstack([positions, here])
             if scores.shape[1] > count:
@@ -70,10 +94,26 @@ class _Faiss:
         # A GPU may multiply in TF32, which keeps 10 bits.
         self.error = dim * 2.0**-23 + (2.0**-9 if self._gpu is not None else 0)
 
-    def nearest(self, queries: Vectors, count: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
-        index = self._gpu if self._gpu is not None and count <= _GPU_MOST else self._cpu
-        scores, positions = index.search(queries, count)
+    def unit(self, positions: npt.NDArray[np.int64]) -> Vectors:
+        found: Vectors = self.vectors[positions]
+        return found
+
+    def nearest(
+        self, queries: Vectors, count: int, allowed: Mask | None = None
+    ) -> tuple[Vectors, npt.NDArray[np.int64]]:
+        if allowed is not None:  # which FAISS knows on a CPU alone
+            scores, positions = self._cpu.search(queries, count, params=_only(allowed))
+        else:
+            index = self._gpu if self._gpu is not None and count <= _GPU_MOST else self._cpu
+            scores, positions = index.search(queries, count)
         return scores[:, -1], positions
+
+
+def _only(allowed: Mask) -> Any:  # noqa: ANN401  FAISS's own types know neither keywords nor arrays
+    import numpy as np
+
+    faiss: Any = import_module("faiss")
+    return faiss.SearchParameters(sel=faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little")))
 
 
 def _on_gpu(index: Any) -> Any:  # noqa: ANN401  FAISS has no types
@@ -89,13 +129,11 @@ def _on_gpu(index: Any) -> Any:  # noqa: ANN401  FAISS has no types
         return None
 
 
-def candidates_of(kind: Kind, vectors: Vectors) -> Candidates:
-    """Return the candidates of a kind over unit vectors of shape (n, dim); "auto" takes FAISS where it is installed.
+def candidates_of(kind: Kind, vectors: Vectors) -> Exact:
+    """Return what searches unit vectors of shape (n, dim) exactly: FAISS where it is installed, unless one is named.
 
-    Raises MissingExtra for "faiss" without FAISS, UsageError for an unknown kind.
+    Raises MissingExtra for "faiss" without FAISS.
     """
-    if kind not in ("auto", "faiss", "numpy"):
-        raise UsageError("kind", expected="auto, faiss or numpy", found=repr(kind), do="Name one of them.")
     if kind == "numpy":
         return _Numpy(vectors)
     try:

@@ -88,17 +88,29 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Find the nearest samples to words, to an image, or to a sample."""
+    from dfndr.console import console_progress
     from dfndr.dataset import open_dataset
     from dfndr.describe import printable
     from dfndr.nearest import nearest, opened_index
+    from dfndr.progress import SILENT
 
     if sum(query is not None for query in (text, image, uid)) != 1:
         given = "none" if text is None and image is None and uid is None else "more than one"
         raise UsageError("search", expected="one of TEXT, --image and --uid", found=given, do="Give just one.")
     opened = open_dataset(dataset)
+    # One search alone is done sooner by looking at every vector than by making lists of them.
+    ready = opened_index(
+        opened,
+        space,
+        index,
+        kind="exact" if index is None else "auto",
+        progress=SILENT if index is None else console_progress(),
+    )
+    if ready.measured is not None:
+        typer.echo(f"{ready!r}: of a sample's ten nearest it finds {ready.recall_at_10:.1%}", err=True)
     found = nearest(
         opened,
-        opened_index(opened, space, index),
+        ready,
         text=text,
         image=image,
         uid=uid,

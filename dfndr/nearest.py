@@ -6,14 +6,20 @@ from dfndr import storage
 from dfndr.dataset import Dataset
 from dfndr.errors import UsageError
 from dfndr.format.schema import Space
+from dfndr.progress import SILENT, Progress
 from dfndr.querying import embedded, encoder_of
-from dfndr.search import Index
+from dfndr.search import Index, Kind
 
 __all__ = ["encoder_of", "nearest", "opened_index"]
 
 
-def opened_index(dataset: Dataset, space: str | None, path: str | None) -> Index:
-    """Return the index saved at `path`, or build one over `space` (the first image space if None) and save it there."""
+def opened_index(
+    dataset: Dataset, space: str | None, path: str | None, *, kind: Kind = "auto", progress: Progress = SILENT
+) -> Index:
+    """Return the index saved at `path`, or build one over `space` (the first image space if None) and save it there.
+
+    `kind` is that of an index that is built; one that was saved is what it is.
+    """
     if path is not None and storage.exists(path):
         index = Index.load(path, dataset=dataset)
         if space is not None and index.space.name != space:
@@ -21,7 +27,7 @@ def opened_index(dataset: Dataset, space: str | None, path: str | None) -> Index
                 path, expected=f"an index over {space}", found=index.space.name, do="Choose another --index."
             )
         return index
-    index = Index.build(dataset, space or first_image_space(dataset).name)
+    index = Index.build(dataset, space or first_image_space(dataset).name, kind=kind, progress=progress)
     if path is not None:
         index.save(path)
     return index

@@ -1,42 +1,42 @@
-"""Neighbours within one space: exact cosine search over every vector of a dataset, answers in uids.
+"""Neighbours within one space, by cosine, answers in uids: exact, or by lists where there are very many vectors.
 
 FAISS, on a GPU where it sees one, or NumPy finds more candidates than were asked for; their scores are then computed
 once more in float64 and rounded to float32. Where rounding could have kept a better row out, more candidates are
-fetched. So the answers are the same, bit for bit, whichever engine found them, and ties go to the row that comes first.
+fetched. So exact answers are the same, bit for bit, whichever engine found them, and ties go to the row that comes
+first. An index of kind `ivf` looks into some lists of vectors only (inverted_lists.py); its scores are as exact, and it
+says what share of the nearest rows it finds.
 """
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dfndr import storage
-from dfndr.candidates import Candidates, Kind, candidates_of
-from dfndr.errors import FormatError, UsageError
-from dfndr.format.manifest import canonical
+from dfndr.candidates import Kind, candidates_of
+from dfndr.errors import UsageError
 from dfndr.format.schema import Space
-from dfndr.format.shard import map_vectors, write_vectors
 from dfndr.format.uid import UID, pack_uids, unpack_uids
+from dfndr.inverted_lists import InvertedLists, Measured
+from dfndr.inverted_training import invert
 from dfndr.progress import SILENT, Progress
-from dfndr.storage import Stored
+from dfndr.saved_index import Parts, read_index, write_index
+from dfndr.unit_vectors import unit, unit_blocks
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import pyarrow.compute as pc
 
     from dfndr.dataset import Dataset
     from dfndr.show import Shown
 
+    Mask = npt.NDArray[np.bool_]
     Vectors = npt.NDArray[np.float32]
 
 __all__ = ["Index", "Kind", "Neighbors"]
 
-_FORMAT = "dfndr-index/1"
-_FILES = ("uids.npy", "vectors.npy")
-_DO = "The index was altered, or its writing was stopped: build it again with `Index.build` and `save`."
+_KINDS = ("auto", "exact", "faiss", "numpy", "ivf")
+_EXACT_MOST = 500_000
 _QUERIES = 256
 
 
@@ -55,78 +55,130 @@ class Index:
     a row with fewer captions leaves free are left out. `rows` counts the rows that can be found.
     """
 
-    def __init__(
-        self, space: Space, dataset_digest: str, uids: npt.NDArray[np.uint8], *, candidates: Candidates
-    ) -> None:
+    def __init__(self, parts: Parts, *, dataset: Dataset | None = None) -> None:
         import numpy as np
 
-        self.space, self.dataset_digest = space, dataset_digest
-        self._dataset: Dataset | None = None
-        self._uids, self._candidates = uids, candidates
-        starts = np.ones(len(uids), dtype=np.int64)
-        starts[1:] = (uids[1:] != uids[:-1]).any(axis=1)
+        self.space, self.dataset_digest = parts.space, parts.dataset_digest
+        self._parts, self._dataset = parts, dataset
+        self._uids, self._candidates = parts.uids, parts.candidates
+        starts = np.ones(len(self._uids), dtype=bool)
+        starts[1:] = (self._uids[1:] != self._uids[:-1]).any(axis=1)
         self._owners = np.cumsum(starts) - 1
-        self.rows = int(starts.sum())
+        self._firsts = np.flatnonzero(starts)
+        self.rows = len(self._firsts)
 
     def __len__(self) -> int:
         return self.rows
 
     def __repr__(self) -> str:
-        return f"Index({self.space.name!r}, {self.rows:,} rows, kind={self.kind!r})"
+        told = f"Index({self.space.name!r}, {self.rows:,} rows, kind={self.kind!r}"
+        if isinstance(self._candidates, InvertedLists):
+            told += f", recall@10={self.recall_at_10:.3f}, {self._candidates.measured.probes:,} of "
+            told += f"{len(self._candidates.centroids):,} lists"
+        return f"{told})"
 
     @property
     def kind(self) -> str:
-        """Which engine searches: `faiss` or `numpy`."""
+        """Which engine searches: `faiss` or `numpy`, which are exact, or `ivf`, which is not."""
         return self._candidates.kind
 
+    @property
+    def measured(self) -> Measured | None:
+        """How an `ivf` index was measured against exact search; None where the search is exact."""
+        return self._candidates.measured if isinstance(self._candidates, InvertedLists) else None
+
+    @property
+    def recall_at_10(self) -> float:
+        """The share of a row's ten nearest that a search finds; 1 where the search is exact."""
+        return 1.0 if self.measured is None else self.measured.recall_at_10
+
+    @property
+    def packed_uids(self) -> npt.NDArray[np.uint8]:
+        """The uids of the rows that can be found, 16 bytes each, shape (rows, 16), in the dataset's order."""
+        return self._uids[self._firsts]
+
     @classmethod
-    def build(cls, dataset: Dataset, space: str, *, kind: Kind = "auto", progress: Progress = SILENT) -> Index:
-        """Index one space of a dataset, shard by shard; "auto" takes FAISS where it is installed, else NumPy.
+    def build(
+        cls,
+        dataset: Dataset,
+        space: str,
+        *,
+        kind: Kind = "auto",
+        recall: float = 0.95,
+        progress: Progress = SILENT,
+    ) -> Index:
+        """Index one space of a dataset, shard by shard.
 
-        Raises FormatError for a vector that is not finite or is zero, MissingExtra for "faiss" without FAISS.
+        "exact" takes FAISS where it is installed, else NumPy; either can be named. It holds every vector in float32.
+        "ivf" holds 44 bytes a vector and reads the dataset's own files; it looks into as many lists as it takes to find
+        the share `recall` of a row's ten nearest. "auto" is exact up to 500,000 vectors and where FAISS is missing,
+        which makes the lists; else "ivf": `kind`, `recall_at_10` and `repr` tell. Raises FormatError for a vector that
+        is not finite or is zero, MissingExtra for "faiss" and "ivf" without FAISS.
         """
-        import numpy as np
-
+        if kind not in _KINDS:
+            raise UsageError("kind", expected=f"one of {', '.join(_KINDS)}", found=repr(kind), do="Name one of them.")
         wanted = dataset.space(space)
         dataset.mapped(space)  # checks every file before memory is taken for its vectors
-        uids = np.empty((len(dataset) * wanted.per_row, 16), dtype=np.uint8)
-        vectors = np.empty((len(uids), wanted.dim), dtype=np.float32)
-        filled = 0
-        with progress.task(f"index {space}", len(dataset)) as task:
-            for owners, block in _unit_blocks(dataset, wanted):
-                uids[filled : filled + len(block)], vectors[filled : filled + len(block)] = owners, block
-                filled += len(block)
-                task.advance(len(np.unique(owners, axis=0)))
-        index = cls(wanted, dataset.digest, uids[:filled], candidates=candidates_of(kind, vectors[:filled]))
-        index._dataset = dataset
-        return index
+        many = len(dataset) * wanted.per_row > _EXACT_MOST
+        if kind == "ivf" or (kind == "auto" and many and _has_faiss()):
+            uids, lists = invert(dataset, wanted, recall=recall, progress=progress)
+            return cls(Parts(wanted, dataset.digest, uids, lists), dataset=dataset)
+        uids, vectors = _gathered(dataset, wanted, progress)
+        return cls(Parts(wanted, dataset.digest, uids, candidates_of(kind, vectors)), dataset=dataset)
 
-    def search(self, vectors: npt.NDArray[np.floating[Any]], k: int = 10) -> Neighbors:
+    def search(self, vectors: npt.NDArray[np.floating[Any]], k: int = 10, *, mask: Mask | None = None) -> Neighbors:
         """Return the k nearest rows of each query, or all rows where there are fewer.
 
         `vectors` has shape (queries, dim), any float type; each query is made unit length first. Scores are cosines.
-        Raises UsageError for another shape, a query that is not finite or is zero, and k < 1.
+        `mask` says for each of the `rows` of this index whether it may be found; see `mask`. Raises UsageError for
+        another shape, a query that is not finite or is zero, and k < 1.
         """
         import numpy as np
 
         queries = self._queries(vectors)
         if k < 1:
             raise UsageError("k", expected="at least 1", found=str(k), do="Ask for one neighbour or more.")
-        k = min(k, self.rows)
+        allowed = None if mask is None else self._allowed(mask)
+        k = min(k, self.rows if mask is None else int(mask.sum()))
         found = np.empty((len(queries), k), dtype=np.int64)
         scores = np.empty((len(queries), k), dtype=np.float32)
         for start in range(0, len(queries) if k else 0, _QUERIES):
             block = slice(start, start + _QUERIES)
-            self._search_block(queries[block], found[block], scores[block])
+            self._search_block(queries[block], found[block], scores[block], allowed)
         return Neighbors(unpack_uids(self._uids[found]), scores)
 
-    def _search_block(self, queries: Vectors, found: npt.NDArray[np.int64], scores: Vectors) -> None:
+    def mask(self, where: pc.Expression) -> Mask:
+        """Return which rows of this index meet a pyarrow expression over the dataset's columns, for `search`.
+
+        Raises UsageError where the index was loaded without its dataset.
+        """
         import numpy as np
 
-        count, k = len(self._uids), found.shape[1]
+        if self._dataset is None:
+            do = "Load the index with dataset=..., or build it."
+            raise UsageError(f"index of {self.space.name}", expected="its dataset", found="none", do=do)
+        wanted = pack_uids(self._dataset.rows(["uid"], where)["uid"].to_pylist(), self._dataset.root)
+        mine = np.ascontiguousarray(self.packed_uids).view("S16")[:, 0]
+        return np.isin(mine, np.ascontiguousarray(wanted).view("S16")[:, 0])
+
+    def _allowed(self, mask: Mask) -> Mask:
+        import numpy as np
+
+        if not isinstance(mask, np.ndarray) or mask.shape != (self.rows,) or mask.dtype != bool:
+            found = f"{mask.dtype} of shape {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
+            raise UsageError("mask", expected=f"{self.rows:,} booleans", found=found, do="Make it with `index.mask`.")
+        allowed: Mask = mask[self._owners]
+        return allowed
+
+    def _search_block(
+        self, queries: Vectors, found: npt.NDArray[np.int64], scores: Vectors, allowed: Mask | None
+    ) -> None:
+        import numpy as np
+
+        count, k = len(self._uids) if allowed is None else int(allowed.sum()), found.shape[1]
         pending, fetch = np.arange(len(queries)), min(count, (k + 8) * self.space.per_row)
         while len(pending):
-            limits, candidates = self._candidates.nearest(queries[pending], fetch)
+            limits, candidates = self._candidates.nearest(queries[pending], fetch, allowed)
             left = []
             for query, limit, near in zip(pending, limits, candidates, strict=True):
                 best, its_scores = self._fold(queries[query], near, k)
@@ -143,7 +195,7 @@ class Index:
 
         scores = np.empty(len(near), dtype=np.float32)
         for start in range(0, len(near), 4096):
-            block = self._candidates.vectors[near[start : start + 4096]].astype(np.float64)
+            block = self._candidates.unit(near[start : start + 4096]).astype(np.float64)
             scores[start : start + 4096] = (block * query).sum(axis=1)
         order = np.lexsort((near, -scores))
         _, firsts = np.unique(self._owners[near[order]], return_index=True)
@@ -158,19 +210,21 @@ class Index:
         if given.ndim != 2 or given.shape[1] != self.space.dim or given.dtype.kind != "f":
             found = f"{given.dtype} of shape {given.shape}"
             raise UsageError(where, expected=f"floats of shape (queries, {self.space.dim})", found=found, do=do)
-        unit, fine = _unit(given)
+        unit_length, fine = unit(given)
         if not fine.all():
             found = f"something else in query {int(np.argmin(fine))}"
             raise UsageError(where, expected="finite numbers, not all zero", found=found, do=do)
-        return unit
+        return unit_length
 
     def vectors_of(self, uid: str) -> Vectors:
         """Return a row's own unit vectors, shape (its views or captions, dim); raises UsageError for an unknown uid."""
+        import numpy as np
+
         uid = uid.lower()
-        mine = (self._uids == pack_uids([uid], "uid")).all(axis=1) if UID.fullmatch(uid) else []
-        if not any(mine):
+        mine = (self._uids == pack_uids([uid], "uid")).all(axis=1) if UID.fullmatch(uid) else np.empty(0, dtype=bool)
+        if not np.any(mine):
             raise UsageError(f"uid {uid}", expected="a row of this index", found="no such row", do="Check the uid.")
-        return self._candidates.vectors[mine].copy()
+        return self._candidates.unit(np.flatnonzero(mine))
 
     def check(self, dataset: Dataset) -> None:
         """Raise UsageError where the index was built from another dataset than this one."""
@@ -191,105 +245,40 @@ class Index:
         return shown_nearest(self, self._dataset, query, k)
 
     def save(self, path: str) -> None:
-        """Write the index to a local folder: `uids.npy`, `vectors.npy` and, last, `index.json` with their sha256."""
-        _local(path)
-        storage.remove(storage.join(path, "index.json"))
-        uids = storage.put(path, "uids.npy", _uid_header(len(self._uids)) + self._uids.tobytes())
-        vectors = self._candidates.vectors.reshape(-1, 1, self.space.dim)
-        stored = [uids, write_vectors(path, "vectors.npy", _on_disk(self.space), [vectors])]
-        record = _record(self.space, self.dataset_digest, len(self._uids), stored)
-        storage.put(path, "index.json", canonical(record) + b"\n")
+        """Write the index to a local folder of `.npy` files and, last, `index.json` with their sha256."""
+        write_index(path, self._parts)
 
     @classmethod
     def load(cls, path: str, *, dataset: Dataset | None = None, kind: Kind = "auto") -> Index:
-        """Open a saved index; raises FormatError where it was altered, UsageError where it is not of `dataset`."""
-        space, digest, count = _read_record(_local(path))
-        packed = storage.read_bytes(storage.join(path, "uids.npy"))
-        header = _uid_header(count)
-        if not packed.startswith(header) or len(packed) != len(header) + 16 * count:
-            raise FormatError(storage.join(path, "uids.npy"), expected=f"{count} uids", found="something else", do=_DO)
-        import numpy as np
+        """Open a saved index; raises FormatError where it was altered, UsageError where it is not of `dataset`.
 
-        uids = np.frombuffer(packed, dtype=np.uint8, offset=len(header)).reshape(-1, 16)
-        vectors = map_vectors(storage.join(path, "vectors.npy"), _on_disk(space), count).reshape(-1, space.dim)
-        index = cls(space, digest, uids, candidates=candidates_of(kind, vectors))
+        What was saved exact is searched by the engine of a kind; what was saved as lists is `ivf`.
+        """
+        index = cls(read_index(path, kind), dataset=dataset)
         if dataset is not None:
             index.check(dataset)
-            index._dataset = dataset
         return index
 
 
-def _unit(vectors: npt.NDArray[np.floating[Any]]) -> tuple[Vectors, npt.NDArray[np.bool_]]:
-    """Return float32 vectors of length one, and which of them could be: those that are finite and not zero."""
-    import numpy as np
-
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        length = np.sqrt((vectors.astype(np.float64) ** 2).sum(axis=-1, keepdims=True))
-        unit = (vectors / length).astype(np.float32)
-    return unit, np.isfinite(length[..., 0]) & (length[..., 0] > 0)
-
-
-def _unit_blocks(dataset: Dataset, space: Space) -> Iterator[tuple[npt.NDArray[np.uint8], Vectors]]:
-    """Yield the uids, shape (n, 16), and unit vectors, shape (n, dim), of each shard in turn."""
-    import numpy as np
-
-    pairs = zip(dataset.tables(["uid"]), dataset.mapped(space.name), strict=True)
-    for number, (table, block) in enumerate(pairs):
-        where = dataset.shards[number].files[space.name].path
-        unit, fine = _unit(block)
-        free = (np.asarray(block) == 0).all(axis=2) & (space.modality == "caption")
-        if not (fine | free).all():
-            row = int(np.argwhere(~(fine | free))[0, 0])
-            do = "Run `dfndr verify` on the dataset."
-            raise FormatError(f"{where}, row {row}", expected="finite vectors, not zero", found="another one", do=do)
-        rows, _ = np.nonzero(fine)
-        yield pack_uids(table["uid"].to_pylist(), dataset.shards[number].files["rows"].path)[rows], unit[fine]
-
-
-def _local(path: str) -> str:
-    if storage.is_remote(path):
-        do = "Save it to a local folder, and copy that."
-        raise UsageError(path, expected="a local folder for the index", found="a remote one", do=do)
-    return path
-
-
-def _on_disk(space: Space) -> Space:
-    return replace(space, per_row=1, dtype="float32")
-
-
-def _uid_header(count: int) -> bytes:
-    import numpy as np
-
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (count, 16)})
-    return header.getvalue()
-
-
-def _record(space: Space, digest: str, count: int, files: Iterable[Stored]) -> dict[str, object]:
-    return {
-        "format": _FORMAT,
-        "dataset": digest,
-        "space": space.to_json(),
-        "vectors": count,
-        "files": {file.path: {"size_bytes": file.size_bytes, "sha256": file.sha256} for file in files},
-    }
-
-
-def _read_record(path: str) -> tuple[Space, str, int]:
-    """Return the space, the dataset's digest and the number of vectors; checks the files, whose names are fixed."""
-    where = storage.join(path, "index.json")
+def _has_faiss() -> bool:
     try:
-        if storage.size_of(where) > 1 << 20:
-            raise ValueError("a file of more than 1 MiB")
-        given = json.loads(storage.read_bytes(where))
-        space, digest, count = Space.from_json(given["space"], where), given["dataset"], given["vectors"]
-        files = [Stored(name, **given["files"][name]) for name in _FILES]
-        if given != _record(space, digest, count, files) or type(digest) is not str or type(count) is not int:
-            raise ValueError("other fields")
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise FormatError(where, expected=f"the record of a {_FORMAT}", found=str(error)[:200], do=_DO) from error
-    for file in files:
-        name = storage.join(path, file.path)
-        if storage.size_of(name) != file.size_bytes or storage.sha256_of(name) != file.sha256:
-            raise FormatError(name, expected=f"sha256 {str(file.sha256)[:16]}...", found="other content", do=_DO)
-    return space, digest, count
+        import faiss  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _gathered(dataset: Dataset, space: Space, progress: Progress) -> tuple[npt.NDArray[np.uint8], Vectors]:
+    """Return the uids of all vectors, shape (n, 16), and the vectors of unit length, shape (n, dim)."""
+    import numpy as np
+
+    uids = np.empty((len(dataset) * space.per_row, 16), dtype=np.uint8)
+    vectors = np.empty((len(uids), space.dim), dtype=np.float32)
+    filled = 0
+    with progress.task(f"index {space.name}", len(dataset)) as task:
+        for block in unit_blocks(dataset, space):
+            here = slice(filled, filled + len(block.vectors))
+            uids[here], vectors[here] = block.uids, block.vectors
+            filled = here.stop
+            task.advance(block.rows)
+    return uids[:filled], vectors[:filled]

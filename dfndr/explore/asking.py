@@ -36,6 +36,7 @@ class Asking:
     ) -> None:
         self._reading, self._place, self._pretrained, self._device = reading, index, pretrained, device
         self._indexes: dict[str, Index] = {}
+        self._rows: dict[str, npt.NDArray[np.int64]] = {}
         self._encoders: dict[str, Encoder] = {}
         self._indexing, self._encoding = threading.Lock(), threading.Lock()
 
@@ -99,22 +100,23 @@ class Asking:
         """Return the `count` nearest rows that pass the mask, best first, with their cosines."""
         import numpy as np
 
-        allowed = None if mask is None else int(mask.sum())
-        if mask is not None and allowed is not None and allowed <= _FEW:
+        if mask is not None and int(mask.sum()) <= _FEW:
             return self._among(space, vector, np.flatnonzero(mask), leave_out)[:count]
+        index, rows = self.index(space), self._rows_of(space)
+        found = index.search(vector, k=count + 1, mask=None if mask is None else mask[rows])
+        pairs = [
+            (self._reading.row_of(str(uid)), float(score))
+            for uid, score in zip(found.uids[0], found.scores[0], strict=True)
+        ]
+        return [(row, score) for row, score in pairs if row != leave_out][:count]
+
+    def _rows_of(self, space: str) -> npt.NDArray[np.int64]:
+        """Return the dataset's row of each row of an index: rows without a vector are not in it."""
         index = self.index(space)
-        share = 1.0 if allowed is None else max(allowed / len(self._reading), 1e-6)
-        ask = int((count + 1) / share * 1.2) + 8
-        while True:
-            found = index.search(vector, k=min(ask, index.rows) or 1)
-            pairs = [
-                (row, float(score))
-                for uid, score in zip(found.uids[0], found.scores[0], strict=True)
-                if (row := self._reading.row_of(str(uid))) != leave_out and (mask is None or mask[row])
-            ]
-            if len(pairs) >= count or ask >= index.rows:
-                return pairs[:count]
-            ask *= 4
+        with self._indexing:
+            if space not in self._rows:
+                self._rows[space] = self._reading.rows_of(index.packed_uids)
+            return self._rows[space]
 
     def _among(
         self, space: str, vector: Vectors, rows: npt.NDArray[np.int64], leave_out: int | None
