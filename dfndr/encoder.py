@@ -7,21 +7,27 @@ device runs out of memory the batch is halved for good, and `notes` says so.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dfndr.errors import ModelError, UsageError
 from dfndr.format.schema import EncoderRecord, Preprocess
 from dfndr.images import MAX_PIXELS, BadImage, decode
 from dfndr.models import EncoderSpec, load_model, weights_sha256
+from dfndr.views.replay import apply
+from dfndr.views.view import View
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import torch
+
+    Prepared: TypeAlias = list[torch.Tensor | BadImage]
+    """What the model takes, a picture each, or the reason why there is none."""
 
 __all__ = ["Encoded", "Encoder", "EncoderSpec", "open_encoder", "pick_device"]
 
@@ -98,24 +104,48 @@ class Encoder:
     def encode_images(self, images: Sequence[bytes]) -> Encoded:
         """Decode, preprocess and encode image files; pictures are made ready in threads while the model runs."""
 
-        def ready(image: bytes) -> torch.Tensor | BadImage:
-            try:
-                picture = decode(image)
-                _check_resized(picture.size, self.record.preprocess)
-                return self._preprocess(picture)
-            except BadImage as problem:
-                return problem
+        def ready(image: bytes) -> Prepared:
+            picture = decode(image)
+            _check_resized(picture.size, self.record.preprocess)
+            return [self._preprocess(picture)]
 
-        def chunks() -> Iterator[list[torch.Tensor | BadImage]]:
-            with ThreadPoolExecutor(max(1, self._threads)) as pool:
-                ahead: list[Future[torch.Tensor | BadImage]] = []
-                for start in range(0, len(images), size):
-                    now = ahead or [pool.submit(ready, image) for image in images[start : start + size]]
-                    ahead = [pool.submit(ready, image) for image in images[start + size : start + 2 * size]]
-                    yield [future.result() for future in now]
+        tasks = [(partial(ready, image), 1) for image in images]
+        return self._encode(len(images), self._prepared(tasks), self._model.encode_image)
 
+    def encode_views(self, images: Sequence[bytes], views: Sequence[Sequence[View]]) -> Encoded:
+        """Encode the views of each image file, one image after the other; each is decoded once.
+
+        Views take the place of the model's own cutting and resizing. Raises DataError for a view that does not lie
+        inside its picture; where a picture cannot be used, each of its views has the problem.
+        """
+
+        def ready(image: bytes, views: Sequence[View]) -> Prepared:
+            picture = decode(image)
+            return [self._preprocess(apply(view, picture, size=self.record.preprocess.size)) for view in views]
+
+        tasks = [(partial(ready, image, its), len(its)) for image, its in zip(images, views, strict=True)]
+        return self._encode(sum(map(len, views)), self._prepared(tasks), self._model.encode_image)
+
+    def _prepared(self, tasks: Sequence[tuple[Callable[[], Prepared], int]]) -> Iterator[Prepared]:
+        """Run tasks in threads, two batches ahead, and yield what they give, as many pictures as each says, in batches.
+
+        A picture that cannot be used is yielded as its problem, as often as there would have been pictures.
+        """
+        waiting: deque[tuple[Future[Prepared], int]] = deque()
+        done: Prepared = []
         size = self.batch_size
-        return self._encode(len(images), chunks(), self._model.encode_image)
+        with ThreadPoolExecutor(max(1, self._threads)) as pool:
+            for task, count in tasks:
+                waiting.append((pool.submit(task), count))
+                while sum(its for _, its in waiting) >= 2 * size:
+                    done += _given(*waiting.popleft())
+                    while len(done) >= size:
+                        yield done[:size]
+                        done = done[size:]
+            for future, count in waiting:
+                done += _given(future, count)
+        for start in range(0, len(done), size):
+            yield done[start : start + size]
 
     def encode_texts(self, texts: Sequence[str]) -> Encoded:
         """Tokenize (cut at the context length, as the model's own tokenizer does) and encode."""
@@ -178,6 +208,13 @@ class Encoder:
                 continue
             start += len(rows)
         return np.concatenate(found)
+
+
+def _given(future: Future[Prepared], count: int) -> Prepared:
+    try:
+        return future.result()
+    except BadImage as problem:
+        return [problem] * count
 
 
 def _check_resized(size: tuple[int, int], preprocess: Preprocess) -> None:

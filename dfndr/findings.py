@@ -20,6 +20,7 @@ What = Literal[
     "header",  # a .npy that is something else than the manifest says
     "uid",
     "duplicate",
+    "views",  # what is no view, lies outside of the picture, or are more or fewer than the vectors
     "not finite",
     "zero",
     "norm",

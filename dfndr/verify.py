@@ -21,6 +21,7 @@ from dfndr.format.shard import map_vectors, parquet_errors, row_types
 from dfndr.format.uid import UID, pack_uids
 from dfndr.progress import SILENT, Progress
 from dfndr.storage import Stored
+from dfndr.views.check import defects
 
 if TYPE_CHECKING:
     import numpy as np
@@ -159,7 +160,7 @@ class _Check:
                 return [], None
             for batch in file.iter_batches(batch_size=4096):
                 batch.validate(full=True)
-                self._scores(batch, name, len(uids))
+                self._values(batch, name, len(uids))
                 uids += batch.column("uid").to_pylist()
                 if "captions" in schema.names:
                     lengths = pc.fill_null(pc.list_value_length(batch.column("captions")), 0)
@@ -173,13 +174,16 @@ class _Check:
         self._uids.append((name, np.array(good, dtype=np.int64), pack_uids((uids[row] for row in good), name)))
         return uids, np.concatenate([np.empty(0, dtype=np.int64), *counts]) if "captions" in schema.names else None
 
-    def _scores(self, batch: pa.RecordBatch, name: str, start: int) -> None:
+    def _values(self, batch: pa.RecordBatch, name: str, start: int) -> None:
         import numpy as np
 
         for score in self.manifest.scorers:
             values = batch.column(score).to_numpy(zero_copy_only=False)
             for row in np.flatnonzero(~np.isfinite(values)):
                 self.add(name, "not finite", f"a finite {score}", str(values[row]), row=start + int(row))
+        places = {space.per_row for space in self.manifest.spaces if space.modality == "image"}
+        for place, expected, found in defects(batch, places):
+            self.add(name, "views", expected, found, row=start + place)
 
     def _has_columns(self, name: str, schema: pa.Schema) -> bool:
         """Check the columns' types; return whether those that are looked into are as they should be."""

@@ -46,6 +46,7 @@ from dfndr_builders.stage import Chain, Stage
 from dfndr_builders.text_quality import TextQuality as TextQualityModel
 from dfndr_builders.thumbnail import Thumbnail
 from dfndr_builders.training import train_filter
+from dfndr_builders.views import DrawViews
 from dfndr_builders.work import Job, Unit
 
 __all__ = ["build"]
@@ -132,13 +133,17 @@ def _build(context: Context, pool: Pool, scored: Scored, derived: Sequence[Deriv
     recipe, selection = context.recipe, chosen.selection
     stages, captions = _captions(context, scored.models)
     encoders = {given.encoder: context.model(given, given.encoder) for given in recipe.embed}
+    if recipe.views is not None:
+        stages.append(DrawViews(recipe.views.sampler(), recipe.seed))
     spaces: list[Space] = []
     for given in recipe.embed:
         for modality in given.of:
-            per_row = recipe.caption[0].per_image if modality == "caption" else 1
-            space = Space(modality, given.encoder, encoders[given.encoder].record.dim, per_row, given.dtype)
+            space = Space(
+                modality, given.encoder, encoders[given.encoder].record.dim, recipe.per_row(modality), given.dtype
+            )
             spaces.append(space)
-            stages.append(Embed(space, encoders[given.encoder].spec))
+            views = modality == "image" and recipe.views is not None
+            stages.append(Embed(space, encoders[given.encoder].spec, views))
     if recipe.output.thumbnail:
         stages.append(Thumbnail(recipe.output.thumbnail))
     digest = phase_digest(
@@ -150,6 +155,7 @@ def _build(context: Context, pool: Pool, scored: Scored, derived: Sequence[Deriv
         encoders={name: model.record.to_json() for name, model in encoders.items()},
         spaces=[space.to_json() for space in spaces],
         output=recipe.output.model_dump(mode="json"),
+        **({} if recipe.views is None else {"views": [recipe.seed, recipe.views.model_dump(mode="json")]}),
     )
     specs = tuple(model.spec for model in (*scored.models.values(), *encoders.values()))
     source = SelectedRows(pool, scored.root, chosen.root, chosen.beside)

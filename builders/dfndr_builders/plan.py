@@ -15,6 +15,7 @@ from dfndr_builders.recipe_file import read_recipe
 from dfndr_builders.rules import DropRule
 from dfndr_builders.sections.base import TRAINED
 from dfndr_builders.sections.pools import PoolRecipe
+from dfndr_builders.sections.views import Views
 
 __all__ = ["Plan", "plan"]
 
@@ -92,8 +93,28 @@ def _phases(recipe: Recipe) -> list[str]:
     phases += [f"drop duplicates: {kind}" for kind in kinds]
     phases.append("select " + rule_in_words(recipe.select.model_dump(exclude_defaults=True)))
     phases += [f"caption by {caption.kind}: {caption.per_image} per image" for caption in recipe.caption]
+    if recipe.views is not None:
+        phases.append("draw " + _views(recipe.views))
     phases += [f"embed {', '.join(embed.of)} by {embed.encoder} as {embed.dtype}" for embed in recipe.embed]
+    if recipe.views is not None and (encoders := [one.encoder for one in recipe.embed if "image" in one.of]):
+        each = f"{recipe.views.count} forward passes for each row"
+        phases.append(f"cost of the views: {each} by each of {', '.join(encoders)}, {_passes(recipe)}")
     return phases
+
+
+def _views(views: Views) -> str:
+    """Return what is drawn, as a recipe says it."""
+    plain = ", the first of them plain" if views.plain_first else ""
+    return f"{views.count} views of each picture: a crop and {views.operations} operation(s)" + plain
+
+
+def _passes(recipe: Recipe) -> str:
+    """Return how many forward passes the views take, as far as the recipe alone says how many rows there will be."""
+    encoders = sum("image" in one.of for one in recipe.embed)
+    passes = encoders * recipe.per_row("image")
+    if recipe.select.count is not None:
+        return f"{recipe.select.count * passes:,} in all for {recipe.select.count:,} rows"
+    return f"{passes:,} million for a million rows"
 
 
 def _rule(rule: DropRule) -> str:

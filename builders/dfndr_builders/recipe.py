@@ -30,6 +30,7 @@ from dfndr_builders.sections.scores import (
     TextQuality,
     TextQualityTraining,
 )
+from dfndr_builders.sections.views import Views
 from dfndr_builders.select import Limit, Rule
 from dfndr_builders.stage import POOL_SCHEMA
 
@@ -58,6 +59,7 @@ class Recipe(Strict):
     cluster: curation.Cluster | None = None
     rule: list[curation.Rule] = []
     select: curation.Select
+    views: Views | None = None
     caption: list[Caption] = []
     embed: list[Embed] = []
     output: Output = Output()
@@ -150,6 +152,12 @@ class Recipe(Strict):
     def clips(self) -> list[Clip]:
         """The scores that a CLIP model gives."""
         return [score for score in self.score if isinstance(score, Clip)]
+
+    def per_row(self, modality: str) -> int:
+        """Return how many vectors a row has in a space of a modality."""
+        if modality == "caption":
+            return self.caption[0].per_image
+        return self.views.count if modality == "image" and self.views is not None else 1
 
     @property
     def drop_rules(self) -> tuple[DropRule, ...]:

@@ -53,7 +53,7 @@ def row_types(scores: Iterable[str] = ()) -> dict[str, pa.DataType]:
         **dict.fromkeys(texts, pa.string()),
         **dict.fromkeys(("width", "height"), pa.int32()),
         **dict.fromkeys(scores, pa.float32()),
-        "captions": pa.list_(pa.string()),
+        **dict.fromkeys(("captions", "views"), pa.list_(pa.string())),
         "caption_models": pa.list_(pa.string()),
         "caption_seeds": pa.list_(pa.int64()),
         "caption_scores": pa.list_(pa.float32()),

@@ -11,7 +11,7 @@ from dfndr_builders.plan import plan
 from dfndr_builders.recipe import Recipe, default_rules
 from dfndr_builders.recipe_file import read_recipe
 from dfndr_builders.rules import DropRule
-from dfndr_builders.sections import curation, models, pools, scores
+from dfndr_builders.sections import curation, models, pools, scores, views
 from pydantic import BaseModel
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +33,7 @@ SECTIONS = [
     (scores.Fusion, ["`fusion`"]),
     (scores.Random, ["`random`"]),
     (models.Caption, ["`[[caption]]`"]),
+    (views.Views, ["`[views]`"]),
     (models.Embed, ["`[[embed]]`"]),
     (models.Output, ["`[output]`"]),
     (models.Compute, ["`[compute]`"]),
@@ -86,7 +87,7 @@ def test_every_key_of_a_section_is_explained_with_its_default(model: type[BaseMo
 
 
 def test_every_section_that_a_recipe_may_have_is_compared_with_the_page() -> None:
-    named = {getattr(module, name) for module in (pools, models, scores, curation) for name in module.__all__}
+    named = {getattr(module, name) for module in (pools, models, scores, views, curation) for name in module.__all__}
     sections = {one for one in named if isinstance(one, type) and issubclass(one, BaseModel)}
     assert sections | {Recipe} == {model for model, _ in SECTIONS}
 

@@ -28,10 +28,12 @@ from dfndr_builders.score.text_quality import TextQualityScore
 from dfndr_builders.stage import Chain, Stage
 from dfndr_builders.text_quality import train
 from dfndr_builders.thumbnail import Thumbnail
+from dfndr_builders.views import DrawViews
 from support.models import tiny_spec
 from support.pairs import glyph_table, mixed_table
 
 from dfndr.format.schema import FAILED, Space
+from dfndr.views import Sampler
 
 TOLERANCE = 2e-3
 """How far a number may move when a row falls into another batch: half a unit in the last place of float16 near one."""
@@ -94,6 +96,8 @@ def _score_with_vectors(folder: Path) -> Stage:
     return ClipScore("dfn", tiny_spec(folder), spaces)
 
 
+VIEWS = DrawViews(Sampler(count=3), seed=5)
+
 STAGES: dict[str, Callable[[Path], Stage]] = {
     "inspect": lambda folder: Inspect(),
     "score": lambda folder: ClipScore("dfn", tiny_spec(folder)),
@@ -107,6 +111,10 @@ STAGES: dict[str, Callable[[Path], Stage]] = {
     "repair": lambda folder: Chain((Repair(), MeasureText())),
     "caption": _captions,
     "embed-image": _embed("image"),
+    "views": lambda folder: Chain((Inspect(), VIEWS)),
+    "embed-views": lambda folder: Chain(
+        (Inspect(), VIEWS, Embed(Space("image", "tiny", 16, 3), tiny_spec(folder), views=True))
+    ),
     "embed-text": _embed("text"),
     "embed-caption": lambda folder: Chain((_captions(folder), _embed("caption", 3)(folder))),
     "thumbnail": lambda folder: Thumbnail(16),

@@ -8,13 +8,17 @@ import json
 import math
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from support.tiny import write_dataset
 
 from dfndr.errors import DataError
+from dfndr.format.schema import Space
 from dfndr.seeds import rng_for
+from dfndr.verify import verify
 from dfndr.views import Operation, Sampler, View, apply, parse_views, replay
 from dfndr.views.operations import NAMES, magnitude_of
 
@@ -252,3 +256,24 @@ def test_what_is_no_view_is_refused_by_its_place(entry, told):
 def test_a_sampler_of_what_cannot_be_is_refused(wrong):
     with pytest.raises(ValueError, match="and not"):
         Sampler(**wrong)
+
+
+def test_views_that_are_none_or_lie_outside_or_are_too_few_are_named(tmp_path):
+    two = Space("image", "enc", dim=8, per_row=2)
+    whole = ["[[0,0,30,40],null]", "[[10,10,20,30],[[6,0.27]]]"]
+    views = [whole] * 8
+    views[1], views[3] = [whole[0], "[[0,0,31,40],null]"], whole[:1]
+    views[4], views[7] = [whole[0], "__import__('os')"], None
+    columns = {
+        "views": pa.array(views, pa.list_(pa.string())),
+        "width": pa.array([40] * 8, pa.int32()),
+        "height": pa.array([30] * 8, pa.int32()),
+    }
+    dataset = write_dataset(tmp_path, (5, 3), spaces=(two,), columns=columns)
+    found = [(finding.file, finding.what, finding.row) for finding in verify(tmp_path).findings]
+    first, last = (shard.files["rows"].path for shard in dataset.shards)
+    assert found == [(first, "views", 1), (first, "views", 3), (first, "views", 4), (last, "views", 2)]
+    told = [str(finding) for finding in verify(tmp_path).findings]
+    assert "expected boxes inside 40 x 30 pixels, found another one (1): [[0,0,31,40],null]" in told[0]
+    assert "expected 2 views, a vector each, found 1 views" in told[1]
+    assert "views[1]" in told[2] and "found None" in told[3]

@@ -26,6 +26,7 @@ _MEASURES = {
     "text": "measured from each text: length, shares of kinds of characters, repetition, phrases",
     "language": "the text's language, and how sure the detector (lingua) is of it",
 }
+_VIEWS = "views of the picture as parameters (a crop and operations), in pixels of width and height; dfndr replays them"
 _FUSED = {
     "rank": "the weighted mean of the ranks of",
     "z": "the weighted sum, each in its own standard deviations, of",
@@ -105,9 +106,16 @@ def _reinforced(recipe: Mapping[str, Any], manifest: Manifest) -> Iterator[tuple
         of = "retrieved from a bank of texts" if given.get("kind") == "retrieval" else "made by a model"
         about = f"synthetic: {of}, best first, by the cosine of {given.get('scorer') or 'the first score'}"
         yield "captions, caption_models, caption_seeds, caption_scores", about
+    views = sections(recipe, "views")
+    if views:
+        yield "views", _VIEWS
     output = next(iter(sections(recipe, "output")), {})
     if output.get("thumbnail", True):
         yield "thumbnail", "a small copy of the picture"
     for space in manifest.spaces:
-        of = {"image": "the picture", "text": "the column text", "caption": "each caption"}[space.modality]
+        of = {
+            "image": "each view of the picture" if views else "the picture",
+            "text": "the column text",
+            "caption": "each caption",
+        }[space.modality]
         yield f"{space.name} (.npy)", f"vectors of {of}, by the encoder {space.encoder}"
