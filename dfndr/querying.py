@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Searchable", "embedded", "encoder_of", "shown_nearest"]
 
+_log = logging.getLogger(__name__)
+
 
 def encoder_of(dataset: Dataset, space: Space, *, pretrained: str | None = None, device: str = "auto") -> Encoder:
     """Load the encoder that made a space, and refuse any other weights.
 
     A relative `local-dir:` is looked for in the dataset first. Raises ModelError where the weights' sha256 is not the
-    recorded one.
+    recorded one. Of imported vectors none is recorded: a warning says that nothing was compared.
     """
     record = dataset.manifest.encoders[space.encoder]
     place = pretrained or record.pretrained
@@ -37,7 +40,9 @@ def encoder_of(dataset: Dataset, space: Space, *, pretrained: str | None = None,
     model = config if record.model.endswith(".json") and Path(config).is_file() else record.model
     spec = EncoderSpec(record.name, model, place, record.precision, record.batch_size, record.threads)
     encoder = open_encoder(replace(spec, device=device, license=record.license))
-    if encoder.record.weights_sha256 != record.weights_sha256:
+    if not record.weights_sha256:
+        _log.warning("Nobody recorded which weights made %s: those of %s are taken on trust.", space.name, place)
+    elif encoder.record.weights_sha256 != record.weights_sha256:
         found = f"{encoder.record.weights_sha256[:16]}... at {place}"
         do = "These are other weights, so their vectors would not fit: name the right ones with --pretrained."
         raise ModelError(

@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     app.command()(quickstart)
     app.command()(plan)
     app.command()(build)
+    app.command("import")(import_)
     app.command()(select)
     app.command()(report)
     app.command("train-dfn")(train_dfn)
@@ -61,6 +62,38 @@ def build(
     from dfndr_builders.build import build as run
 
     manifest = run(recipe, out, device=device, replace=replace, progress=console_progress())
+    typer.echo(json.dumps(facts(manifest), indent=1) if as_json else describe(manifest))
+
+
+def import_(
+    kind: Annotated[Literal["clip-retrieval", "dr"], typer.Argument(metavar="KIND", help="What wrote the files.")],
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="clip-retrieval: its folder; dr: tars, with braces or globs.")
+    ],
+    out: Out,
+    name: Annotated[str, typer.Option(help="What the dataset is called.")],
+    license: Annotated[str, typer.Option(help="The licence of the dataset; yours to know.")],
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=MODEL/WEIGHTS[:DIM]", help="Which model gave the vectors; in order where several."),
+    ] = None,
+    teachers: Annotated[
+        Literal["datacompdr", "dfndr"] | None, typer.Option(help="The encoders of a published set, instead.")
+    ] = None,
+    dtype: Annotated[Literal["float16", "float32"], typer.Option(help="How vectors are stored.")] = "float16",
+    any_length: Annotated[bool, typer.Option("--any-length", help="Vectors need not be of length one.")] = False,
+    source: Annotated[str | None, typer.Option(help="What the rows' source is called.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a dataset of vectors that another tool computed; run it again to go on where it stopped."""
+    from dfndr.console import console_progress
+    from dfndr.describe import describe, facts
+    from dfndr_builders.imports import Imported, import_dataset, open_layout
+    from dfndr_builders.imports.published import TEACHERS, parse_teacher
+
+    given = TEACHERS[teachers] if teachers else tuple(parse_teacher(words) for words in encoder or [])
+    layout = open_layout(kind, path, given, dtype=dtype, unit_norm=not any_length, source=source, license=license)
+    manifest = import_dataset(layout, Imported(name, license, given), out, progress=console_progress())
     typer.echo(json.dumps(facts(manifest), indent=1) if as_json else describe(manifest))
 
 

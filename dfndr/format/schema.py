@@ -64,6 +64,7 @@ FAILED: Mapping[str, str] = {
     "text_missing": "there is no text under this key",
     "text_not_utf8": "the text is not valid UTF-8",
     "text_too_long": "the text is longer than the limit",
+    "vector_missing": "an imported sample has no vectors, or not as many as the others",
     "vector_not_finite": "the encoder gave a vector that is not finite, or of zero length",
 }
 
