@@ -77,6 +77,7 @@ def _arrays(**changes: Any) -> bytes:
         ("paug.json", b'{"param_aug": [[[1, 2, 3, 4], null]]}', "json_unreadable"),
         ("paug.json", b'{"param_aug": "[[[1,2,-3,4],null]]"}', "json_unreadable"),
         ("paug.json", b'{"param_aug": 7}', "json_unreadable"),
+        ("paug.json", None, "json_unreadable"),
     ],
 )
 def test_a_sample_that_is_not_whole_is_counted_and_the_others_stay(

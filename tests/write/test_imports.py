@@ -127,7 +127,7 @@ def test_reinforced_tars_give_each_teacher_spaces_of_its_own(tmp_path: Path, for
     assert rows[2]["captions"] == ["synthetic 0 of 0000", "synthetic 1 of 0000"]
     assert rows[2]["url"] == f"https://example.org/{UIDS[2]}"
     view = "[[1,2,30,40],[[2,-0.09000000357627869],[0,0.0]]]"
-    assert rows[0]["views"] == (None if form.get("paug") == "none" else [view] * 3)
+    assert rows[0].get("views") == (None if form.get("paug") == "none" else [view] * 3)
     assert not verify(str(tmp_path / "out")).findings
 
 

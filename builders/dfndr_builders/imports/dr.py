@@ -32,8 +32,8 @@ _COLUMNS = [
     *CAPTIONS,
     pa.field("url", pa.string()),
     pa.field("sha256", pa.string()),
-    pa.field("views", pa.list_(pa.string())),
 ]
+_VIEWS = pa.field("views", pa.list_(pa.string()))
 
 
 @dataclass(frozen=True)
@@ -61,18 +61,18 @@ class Reinforced:
         return [PoolShard(index, path, storage.size_of(path)) for index, path in enumerate(paths)]
 
     @cached_property
-    def _shape(self) -> tuple[int, int]:
-        """How many views and synthetic captions the first whole sample has; later ones must have as many."""
+    def _shape(self) -> tuple[int, int, bool]:
+        """How many views and captions the first whole sample has, and whether it says which views."""
         for shard in self.shards():
             for sample in samples_of(shard.name):
                 problem, arrays = arrays_of(sample)
                 if problem is None:
-                    return len(arrays["image_emb"]), len(arrays["caption_emb"])
+                    return len(arrays["image_emb"]), len(arrays["caption_emb"]), ".paug.json" in sample.members
         raise PoolError(self.path, expected="a sample with vectors", found="none", do="Check the tars.")
 
     def spaces(self) -> tuple[Space, ...]:
         """Return, for each teacher, the space of the views, of the captions' own texts, and of the synthetic ones."""
-        views, captions = self._shape
+        views, captions, _ = self._shape
         kinds = [("image", views), ("text", 1), *([("caption", captions)] if captions else [])]
         return tuple(
             Space(modality, teacher.name, teacher.dim, per_row, self.dtype, self.unit_norm)  # type: ignore[arg-type]
@@ -81,8 +81,8 @@ class Reinforced:
         )
 
     def schema(self) -> pa.Schema:
-        """Return the schema: text (null where the tars hold none), captions, url, and the spaces."""
-        return imported_schema(_COLUMNS, self.spaces())
+        """Return the schema: text (null where the tars hold none), captions, url, views where given, and the spaces."""
+        return imported_schema([*_COLUMNS, *([_VIEWS] if self._shape[2] else [])], self.spaces())
 
     def uids(self, shard: PoolShard) -> list[str]:
         """Return the uids by the members' names and the samples' json; no vector is read."""
@@ -113,7 +113,7 @@ class Reinforced:
         views: list[str] | None = None
         if problem is None:
             problem, captions, models = self._captions(sample, arrays)
-        if problem is None:
+        if problem is None and self._shape[2]:
             problem, views = _views(sample, self._shape[0])
         if problem is None:
             for modality, key in (("image", "image_emb"), ("text", "text_emb"), ("caption", "caption_emb")):
@@ -147,7 +147,7 @@ class Reinforced:
         for key, texts in json_of(sample, ".syn.json").items():
             if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
                 captions, models = captions + texts, models + [key] * len(texts)
-        views, per_row = self._shape
+        views, per_row, _ = self._shape
         dim = sum(teacher.dim for teacher in self.teachers)
         shapes = {key: array.shape for key, array in arrays.items()}
         wanted = {"image_emb": (views, dim), "text_emb": (1, dim), "caption_emb": (per_row, dim)}
@@ -159,12 +159,9 @@ class Reinforced:
 
 
 def _views(sample: Sample, count: int) -> tuple[Wrong, list[str] | None]:
-    """Return what is wrong with the sample's views, and each as JSON; None where the tars hold none."""
-    given = json_of(sample, ".paug.json").get("param_aug")
-    if given is None:
-        return None, None
+    """Return what is wrong with the sample's views, and each as JSON."""
     try:
-        views = parse_views(given)
+        views = parse_views(json_of(sample, ".paug.json").get("param_aug", ""))
     except DataError as error:
         return ("json_unreadable", str(error)), None
     if len(views) != count:
