@@ -9,12 +9,13 @@ import typer
 
 from dfndr_builders.options import AsJson, Device
 
-__all__ = ["eval_clip"]
+__all__ = ["eval_clip", "eval_filter"]
 
 Model = Annotated[
     str,
     typer.Argument(metavar="MODEL", help="A tag, hf-hub:ORG/NAME, local-dir:FOLDER, a folder or a checkpoint."),
 ]
+BatchSize = Annotated[int, typer.Option(help="Rows that the model is given at once.", min=1)]
 ModelName = Annotated[str, typer.Option("--model", help="A built-in name or a JSON config, for tags and checkpoints.")]
 
 
@@ -28,7 +29,7 @@ def eval_clip(
     templates: Annotated[
         str | None, typer.Option(help="A file of one prompt a line with {} for the class, or openai-imagenet.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Rows that the model is given at once.", min=1)] = 64,
+    batch_size: BatchSize = 64,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -50,3 +51,37 @@ def eval_clip(
         typer.echo(json.dumps(made, indent=1, ensure_ascii=False))
     else:
         typer.echo("\n".join(str(result) for result in results))
+
+
+def eval_filter(
+    name: Annotated[
+        str, typer.Argument(metavar="DFN", help="A CLIP model as eval-clip takes it, or a scorer's folder.")
+    ],
+    pool: Annotated[
+        list[str], typer.Option(help="Tars, .parquet files or a folder with the pictures; may come again.")
+    ],
+    pairs: Annotated[
+        str, typer.Option(help="A TSV: image (a key of the pool), caption, label or rating1, rating2 ...")
+    ],
+    model: ModelName = "",
+    fraction: Annotated[float, typer.Option(help="The share that is kept, for the precision of labels.")] = 0.15,
+    resamples: Annotated[int, typer.Option(help="Of the images, for the intervals.", min=1)] = 1000,
+    seed: Annotated[int, typer.Option(help="What resampling is drawn by.", min=0)] = 0,
+    batch_size: BatchSize = 64,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Measure how well a filter agrees with labels of pairs, or with what people said of them."""
+    from dfndr.console import console_progress
+    from dfndr_builders.agreement.evaluate import agreement_of
+    from dfndr_builders.agreement.pairs import read_pairs
+    from dfndr_builders.agreement.scorers import named_scorer
+    from dfndr_builders.pools.joined import Joined
+    from dfndr_builders.pools.plain import plain_pool
+
+    given, source = read_pairs(pairs), Joined(tuple(plain_pool(path) for path in pool))
+    source.shards()  # a path that leads nowhere is said before a model is loaded
+    scorer = named_scorer(name, model=model, batch_size=batch_size, device=device)
+    how = {"resamples": resamples, "seed": seed}
+    found = agreement_of(scorer, source, given, fraction=fraction, progress=console_progress(), **how)
+    typer.echo(json.dumps(found.to_json(), indent=1, ensure_ascii=False) if as_json else str(found))

@@ -15,7 +15,7 @@ from dfndr import storage
 from dfndr.errors import PoolError, UsageError
 from dfndr_builders.pools.base import Pool
 from dfndr_builders.pools.files import base_name
-from dfndr_builders.pools.folder import FolderPool
+from dfndr_builders.pools.plain import plain_pool
 from dfndr_builders.pools.webdataset import WebDatasetPool
 from dfndr_builders.stage import good_rows
 from dfndr_builders.zero_shot.prompts import DEFAULT_TEMPLATES, OPENAI_IMAGENET, check_templates, named_templates
@@ -62,7 +62,7 @@ def open_set(
     name = base_name(path)
     benchmark = storage.exists(storage.join(path, split, "nshards.txt"))
     if not benchmark:
-        pool = FolderPool((path,)) if storage.is_folder(path) else WebDatasetPool((path,))
+        pool = plain_pool(path)
         return CaptionedSet(name, pool) if task == "retrieval" else labelled_set(name, pool, classnames, templates)
     if (task or _told_task(path)) == "retrieval":
         return CaptionedSet(name, _tars(path, split, "txt"))
