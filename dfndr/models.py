@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -21,9 +22,14 @@ from dfndr.errors import MissingExtra, ModelError, UsageError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["EncoderSpec", "load_model", "named_spec", "weights_sha256"]
+__all__ = ["EncoderSpec", "in_a_line", "load_model", "named_spec", "weights_sha256"]
 
 _HUB_TIMEOUT_S = 10
+_MISFIT = re.compile(
+    r"size mismatch for (\S+): copying a param with shape torch\.Size\((.*?)\) from checkpoint, "
+    r"the shape in current model is torch\.Size\((.*?)\)"
+)
+_KEYS = re.compile(r"(Missing|Unexpected) key\(s\) in state_dict: (.*?)(?=\. |\.?$| Unexpected key| size mismatch)")
 
 
 @dataclass(frozen=True)
@@ -115,18 +121,25 @@ def _loaded(model: str, pretrained: str, precision: str) -> tuple[Any, Any, Any]
             found = _load(open_clip, model, pretrained, precision)
     except Exception as error:
         # Loading runs code of five libraries, each with errors of its own; the cause is kept and said in one line.
-        raise _LoadError(_in_a_line(error)) from error
+        raise _LoadError(in_a_line(error)) from error
     if any("QuickGELU mismatch" in str(warning.message) for warning in heard):
         do = f"Use the model name that ends in -quickgelu, or drop that ending: {model}."
         raise ModelError(where, expected="the activation it was trained with", found="another one", do=do)
     return found
 
 
-def _in_a_line(error: Exception) -> str:
+def in_a_line(error: Exception) -> str:
+    """Return what a library that loads weights said, in one line; tensors that do not fit are named."""
+    text = " ".join(str(error).split())
     if type(error).__name__ == "UnpicklingError":
         return "no file of weights alone, or a damaged one (what a pickle would run is never run)"
-    if "state_dict" in str(error):
-        return "weights of another model: " + " ".join(str(error).split())[:200]
+    misfits = [f"{name} is {found}, and {wanted} in the model" for name, found, wanted in _MISFIT.findall(text)]
+    misfits += [f"{kind} {names.strip()}" for kind, names in _KEYS.findall(text)]
+    if misfits:
+        more = f"; and {len(misfits) - 4} more" if len(misfits) > 4 else ""
+        return "weights of another model: " + "; ".join(one[:160] for one in misfits[:4]) + more
+    if "state_dict" in text:
+        return "weights of another model: " + text[:200]
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 

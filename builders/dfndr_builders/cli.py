@@ -98,21 +98,42 @@ def import_(
     typer.echo(json.dumps(facts(manifest), indent=1) if as_json else describe(manifest))
 
 
-def train_dfn(recipe: RecipePath, out: Out, device: Device = "auto", as_json: AsJson = False) -> None:
-    """Train the filter of a recipe's [dfn] section into a folder that local-dir: loads."""
+def _print_presets(asked: bool) -> None:
+    if asked:
+        from dfndr_builders.dfn.cost import preset_table
+
+        typer.echo(preset_table())
+        raise typer.Exit
+
+
+def train_dfn(
+    recipe: RecipePath,
+    out: Out,
+    device: Device = "auto",
+    processes: Annotated[int, typer.Option(min=1, help="Processes that share each batch: one for each GPU.")] = 1,
+    presets: Annotated[
+        bool,
+        typer.Option(
+            "--presets", is_eager=True, callback=_print_presets, help="List the presets and what they would cost."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train the filter of a recipe's [dfn] section into a folder that local-dir: loads; run it again to go on."""
     from dfndr.console import console_progress
-    from dfndr_builders.clip.train import train_clip as train
+    from dfndr_builders.dfn.train import train_filter_model as train
     from dfndr_builders.opened import open_filter
     from dfndr_builders.recipe_file import read_recipe
 
-    spec, pool = open_filter(read_recipe(recipe)[0], recipe.resolve().parent, device)
-    result = train(spec, pool, out, work=out.rstrip("/") + ".work", progress=console_progress())
+    training = open_filter(read_recipe(recipe)[0], recipe.resolve().parent, device)
+    work = out.rstrip("/") + ".work"
+    trained = train(training, out, work=work, processes=processes, progress=console_progress())
     if as_json:
-        typer.echo(json.dumps(asdict(result), indent=1))
-    else:
-        typer.echo(
-            f"{out}: trained on {result.samples:,} pairs, {result.samples_seen:,} seen; use it as local-dir:{out}"
-        )
+        typer.echo(json.dumps(trained.to_json(), indent=1))
+        return
+    kept = f"; alpha {trained.averaging['alpha']} of the averages" if trained.averaging else ""
+    about = f"{out}: trained on {trained.result.samples:,} pairs, {trained.samples_seen:,} seen{kept}"
+    typer.echo(f"{about}; use it as local-dir:{out}")
 
 
 def train_text_quality(recipe: RecipePath, out: Out, as_json: AsJson = False) -> None:

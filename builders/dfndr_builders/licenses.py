@@ -6,6 +6,7 @@ decides about the rest (`Accepted`), by name and with a reason that is told to e
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ __all__ = [
     "License",
     "Use",
     "conflicts",
+    "hub_license",
     "license_of",
     "normalized",
     "own_use",
@@ -43,6 +45,12 @@ _ALIASES = {
     "pddl-1.0": "pddl", "pdm": "cc-pdm-1.0", "public-domain-mark": "cc-pdm-1.0", "publicdomain": "public-domain",
     "research": "research-only",
 }  # fmt: skip
+_HUB = {
+    "apache-2.0", "mit", "bsd-3-clause", "unlicense", "cc0-1.0", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0",
+    "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "cc-by-nc-nd-4.0", "odc-by", "odbl", "pddl",
+    "cdla-permissive-2.0", "cdla-sharing-1.0", "apple-amlr",
+}  # fmt: skip
+"""Those of the Hub's identifiers that datasets and models mostly have; any other licence goes by its own name."""
 _UNSTATED = {
     "", "?", "n-a", "na", "no-licence", "no-license", "none", "none-stated", "not-stated", "null", "other", "unknown",
 }  # fmt: skip
@@ -190,3 +198,12 @@ def parse_accepted(given: str) -> Accepted:
         expected, do = "NAME: reason", "Name a source, a model or a licence, and say why it may be published."
         raise UsageError("--accept-license", expected=expected, found=repr(given), do=do)
     return Accepted(name.strip(), " ".join(reason.split()))
+
+
+def hub_license(given: str) -> list[str]:
+    """Return the lines of a card's header that name a licence; a JSON string is a YAML string."""
+    name = normalized(given)
+    if name in _HUB:
+        return [f"license: {name}"]
+    named = re.sub(r"[^a-z0-9.]+", "-", name).strip("-") or "unknown"
+    return ["license: other", f"license_name: {json.dumps(named)}"]

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from dfndr import storage
 from dfndr.errors import RecipeError
-from dfndr_builders.clip.spec import TrainingSpec
+from dfndr_builders.dfn.train import FilterTraining, Stage
 from dfndr_builders.measure.image import MeasureImage
 from dfndr_builders.measure.language import MeasureLanguage
 from dfndr_builders.measure.repair import Repair
@@ -20,14 +21,14 @@ from dfndr_builders.recipe import Recipe
 from dfndr_builders.recipe_file import resolve, resolve_weights
 from dfndr_builders.sections import curation, pools
 from dfndr_builders.sections.pools import PoolRecipe
-from dfndr_builders.stage import Stage
+from dfndr_builders.stage import Stage as Measuring
 
 __all__ = ["open_filter", "open_measures", "open_pool", "open_pools"]
 
 
-def open_measures(given: Sequence[curation.MeasureRecipe], folder: Path) -> tuple[list[Stage], list[object]]:
+def open_measures(given: Sequence[curation.MeasureRecipe], folder: Path) -> tuple[list[Measuring], list[object]]:
     """Return the stages that measure, a repair of the texts first, and all that their columns depend on."""
-    stages: list[Stage] = []
+    stages: list[Measuring] = []
     content: list[object] = []
     for measure in given:
         ban: tuple[str, ...] = ()
@@ -64,21 +65,34 @@ def open_pools(given: Sequence[PoolRecipe], folder: Path, seed: int) -> Pool:
 def open_pool(given: PoolRecipe, folder: Path, seed: int) -> Pool:
     """Return one pool; nothing is read yet."""
     pool = _plain(given, folder, seed)
-    if given.swap_texts is None:
+    if given.swap_texts is not None:
+        from dfndr_builders.pools.swapped import Swapped
+
+        pool = Swapped(pool, given.swap_texts, seed)
+    if given.templates is None:
         return pool
-    from dfndr_builders.pools.swapped import Swapped
+    from dfndr_builders.pools.templated import Templated
 
-    return Swapped(pool, given.swap_texts, seed)
+    return Templated(pool, given.templates if isinstance(given.templates, str) else tuple(given.templates), seed)
 
 
-def open_filter(recipe: Recipe, folder: Path, device: str) -> tuple[TrainingSpec, Pool]:
-    """Return what the trainer is given for the recipe's [dfn]; raises RecipeError where there is none."""
-    if recipe.dfn is None:
+def open_filter(recipe: Recipe, folder: Path, device: str) -> FilterTraining:
+    """Return what a filter is trained by, from the recipe's [dfn]; raises RecipeError where there is none."""
+    given = recipe.dfn
+    if given is None:
         raise RecipeError(recipe.name, expected="a [dfn] section", found="none", do="See docs/recipes.md.")
-    spec = recipe.dfn.spec(seed=recipe.seed, threads=recipe.compute.threads, device=device)
+    run: dict[str, Any] = {"seed": recipe.seed, "threads": recipe.compute.threads, "device": device}
+    spec = given.spec(**run)
     if spec.pretrained is not None:
         spec = replace(spec, pretrained=resolve_weights(spec.pretrained, folder))
-    return spec, open_pools(recipe.dfn.pool, folder, recipe.seed)
+    training = FilterTraining(Stage(spec, open_pools(given.pool, folder, recipe.seed)), license=given.license)
+    if given.finetune is not None:
+        tuned = Stage(given.finetune.spec(**run), open_pools(given.finetune.pool, folder, recipe.seed))
+        training = replace(training, finetune=tuned)
+    if given.averaging is not None:
+        validation = open_pools(given.averaging.pool, folder, recipe.seed)
+        training = replace(training, alphas=tuple(given.averaging.alphas), validation=validation)
+    return training
 
 
 def _plain(given: PoolRecipe, folder: Path, seed: int) -> Pool:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from dfndr.describe import rule_in_words
 from dfndr.errors import PoolError
+from dfndr_builders.dfn.cost import cost_of
 from dfndr_builders.opened import open_pool
 from dfndr_builders.recipe import Recipe, default_rules
 from dfndr_builders.recipe_file import read_recipe
 from dfndr_builders.rules import DropRule
 from dfndr_builders.sections.base import TRAINED
+from dfndr_builders.sections.dfn import Dfn, Finetune
 from dfndr_builders.sections.pools import PoolRecipe
 from dfndr_builders.sections.views import Views
 
@@ -76,9 +78,7 @@ def plan(path: str | os.PathLike[str]) -> Plan:
 def _phases(recipe: Recipe) -> list[str]:
     phases = []
     if recipe.dfn is not None:
-        dfn = recipe.dfn
-        length = f"{dfn.samples_seen:,} samples seen" if dfn.epochs is None else f"{dfn.epochs} epochs"
-        phases.append(f"train a filter: {length} over {len(dfn.pool)} pool(s)")
+        phases += _training(recipe.dfn)
     if recipe.text_quality is not None:
         phases.append("train a text-quality classifier")
     if recipe.measure:
@@ -115,6 +115,20 @@ def _passes(recipe: Recipe) -> str:
     if recipe.select.count is not None:
         return f"{recipe.select.count * passes:,} in all for {recipe.select.count:,} rows"
     return f"{passes:,} million for a million rows"
+
+
+def _training(dfn: Dfn) -> list[str]:
+    """Return the trainings of a filter, with what they cost where the samples seen are given."""
+    stages: list[tuple[str, Dfn | Finetune]] = [("train a filter", dfn)]
+    stages += [("fine-tune it", dfn.finetune)] if dfn.finetune else []
+    told = []
+    for what, stage in stages:
+        seen = stage.samples_seen
+        length = f"{stage.epochs} epochs" if seen is None else str(cost_of(dfn.model, seen))
+        told.append(f"{what}: {length} over {len(stage.pool)} pool(s)")
+    if dfn.averaging:
+        told.append(f"average its weights: the best of {len(dfn.averaging.alphas)} alphas")
+    return told
 
 
 def _rule(rule: DropRule) -> str:

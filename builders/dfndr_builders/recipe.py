@@ -20,7 +20,8 @@ from dfndr_builders.measure.text_rules import TEXT_RULES
 from dfndr_builders.rules import Default, DropRule
 from dfndr_builders.sections import curation
 from dfndr_builders.sections.base import TRAINED, Misfit, Name, Strict
-from dfndr_builders.sections.models import Caption, Compute, Dfn, Embed, Output
+from dfndr_builders.sections.dfn import Dfn
+from dfndr_builders.sections.models import Caption, Compute, Embed, Output
 from dfndr_builders.sections.pools import PoolRecipe
 from dfndr_builders.sections.scores import (
     TRAINED_QUALITY,

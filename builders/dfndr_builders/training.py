@@ -8,8 +8,8 @@ from pathlib import Path
 from dfndr import storage
 from dfndr.errors import RecipeError
 from dfndr.progress import SILENT, Progress
-from dfndr_builders.clip.train import train_clip
 from dfndr_builders.context import Context, listing
+from dfndr_builders.dfn.train import train_filter_model
 from dfndr_builders.opened import open_filter, open_pools
 from dfndr_builders.phase import phase_digest
 from dfndr_builders.pools.base import Pool
@@ -26,16 +26,16 @@ def train_filter(context: Context) -> str:
     recipe = context.recipe
     if recipe.dfn is None:
         return ""
-    spec, pool = open_filter(recipe, context.folder, context.device)
-    given = {"dfn": recipe.dfn.model_dump(mode="json"), "seed": spec.seed, "threads": spec.threads}
-    digest = phase_digest("dfn", **given, listing=listing(pool))
+    training = open_filter(recipe, context.folder, context.device)
+    said = recipe.dfn.model_dump(mode="json", exclude={"license"})
+    listings = [listing(pool) for pool in training.pools]
+    digest = phase_digest("dfn", dfn=said, seed=recipe.seed, threads=recipe.compute.threads, listings=listings)
     place = f"models/dfn-{digest[:12]}"
     folder = storage.join(context.root, place)
     is_new = not storage.exists(folder)
     with context.timings.timed("train the filter", digest) as timing:
-        trained = train_clip(
-            spec, pool, folder, work=context.phase("dfn", digest), digest=digest, progress=context.progress
-        )
+        work = context.phase("dfn", digest)
+        trained = train_filter_model(training, folder, work=work, digest=digest, progress=context.progress)
         timing.rows = trained.samples_seen * is_new
     context.keep(place)
     return place

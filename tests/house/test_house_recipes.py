@@ -11,7 +11,7 @@ from dfndr_builders.plan import plan
 from dfndr_builders.recipe import Recipe, default_rules
 from dfndr_builders.recipe_file import read_recipe
 from dfndr_builders.rules import DropRule
-from dfndr_builders.sections import curation, models, pools, scores, views
+from dfndr_builders.sections import curation, dfn, models, pools, scores, views
 from pydantic import BaseModel
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,9 @@ SECTIONS = [
     (pools.Parquet, [POOLS, "`parquet`"]),
     (pools.Hf, [POOLS, "`hf`"]),
     (pools.Glyphs, [POOLS, "`glyphs`"]),
-    (models.Dfn, ["`[dfn]`"]),
+    (dfn.Dfn, ["`[dfn]`", "Keys of every training"]),
+    (dfn.Finetune, ["`[dfn.finetune]`", "Keys of every training"]),
+    (dfn.Averaging, ["`[dfn.averaging]`"]),
     (scores.TextQualityTraining, ["`[text_quality]`"]),
     (scores.Clip, ["`clip`"]),
     (scores.TextQuality, ["`text-quality`"]),
@@ -87,7 +89,9 @@ def test_every_key_of_a_section_is_explained_with_its_default(model: type[BaseMo
 
 
 def test_every_section_that_a_recipe_may_have_is_compared_with_the_page() -> None:
-    named = {getattr(module, name) for module in (pools, models, scores, views, curation) for name in module.__all__}
+    named = {
+        getattr(module, name) for module in (pools, dfn, models, scores, views, curation) for name in module.__all__
+    }
     sections = {one for one in named if isinstance(one, type) and issubclass(one, BaseModel)}
     assert sections | {Recipe} == {model for model, _ in SECTIONS}
 

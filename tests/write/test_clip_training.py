@@ -95,7 +95,7 @@ def test_rows_that_cannot_be_learnt_from_are_counted_by_reason(tmp_path):
     )
     data = write_tars(Listed(samples), str(tmp_path))
     problems = {"image_missing": 1, "image_unreadable": 2, "text_empty": 1}
-    assert data == TrainingData(samples=1, tars=1, problems=problems, licenses={"MIT": 1})
+    assert data == TrainingData(samples=1, tars=1, problems=problems, licenses={"MIT": 1}, sources={"unknown": 1})
     assert write_tars(Listed(samples), str(tmp_path)) == data
 
 
@@ -171,7 +171,12 @@ def test_the_trained_model_loads_like_any_other_and_says_what_it_is(trained):
     assert [step for step, _ in result.losses] == list(range(1, 19))
     record = json.loads((folder / "out" / "training.json").read_text())
     assert record["result"]["weights_sha256"] == result.weights_sha256
-    assert record["data"] == {"samples": 600, "problems": {}, "licenses": {"Bitstream-Vera": 600}}
+    assert record["data"] == {
+        "samples": 600,
+        "problems": {},
+        "licenses": {"Bitstream-Vera": 600},
+        "sources": {"dejavu": 600},
+    }
 
 
 @pytest.mark.slow

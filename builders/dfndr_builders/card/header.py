@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 
 from dfndr.format.manifest import Manifest
-from dfndr_builders.licenses import normalized
+from dfndr_builders.licenses import hub_license
 
 __all__ = ["header"]
 
 _SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")
-_LICENSES = {
-    "apache-2.0", "mit", "bsd-3-clause", "unlicense", "cc0-1.0", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0",
-    "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "cc-by-nc-nd-4.0", "odc-by", "odbl", "pddl",
-    "cdla-permissive-2.0", "cdla-sharing-1.0", "apple-amlr",
-}  # fmt: skip
-"""Those of the Hub's identifiers that datasets mostly have; any other licence goes by its own name."""
-
 _TASKS = {"caption": "image-to-text", "text": "zero-shot-image-classification", "image": "image-feature-extraction"}
 
 
 def header(manifest: Manifest, splits: Sequence[str]) -> str:
     """Return the lines between the dashes; a JSON string is a YAML string."""
-    lines = [f"pretty_name: {json.dumps(manifest.name)}", *_license(manifest.license)]
+    lines = [f"pretty_name: {json.dumps(manifest.name)}", *hub_license(manifest.license)]
     lines += ["size_categories:", f"- {json.dumps(_size(len(manifest)))}"]
     made = {space.modality for space in manifest.spaces}
     tasks = [task for modality, task in _TASKS.items() if modality in made]
@@ -34,14 +26,6 @@ def header(manifest: Manifest, splits: Sequence[str]) -> str:
         lines += ["configs:", "- config_name: default", "  data_files:"]
         lines += [line for split in splits for line in (f"  - split: {split}", f"    path: rows/{split}-*.parquet")]
     return "\n".join(lines)
-
-
-def _license(given: str) -> list[str]:
-    name = normalized(given)
-    if name in _LICENSES:
-        return [f"license: {name}"]
-    named = re.sub(r"[^a-z0-9.]+", "-", name).strip("-") or "unknown"
-    return ["license: other", f"license_name: {json.dumps(named)}"]
 
 
 def _size(rows: int) -> str:

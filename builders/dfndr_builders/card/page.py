@@ -19,8 +19,8 @@ from dfndr.format.manifest import Manifest
 from dfndr.format.schema import SPLITS, EncoderRecord
 from dfndr_builders.card.columns import columns
 from dfndr_builders.card.header import header
-from dfndr_builders.card.markdown import fenced, plain, table
 from dfndr_builders.licenses import Accepted, Use
+from dfndr_builders.markdown import fenced, plain, table
 
 __all__ = ["About", "card"]
 

@@ -17,9 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from dfndr import storage
 from dfndr.encoder import pick_device
-from dfndr.models import weights_sha256
+from dfndr.models import in_a_line, weights_sha256
 from dfndr_builders.clip.process import FAILED
-from dfndr_builders.clip.trainer import end_after, make_repeatable
+from dfndr_builders.clip.trainer import (
+    allow_processes_without_gpus,
+    end_after,
+    keep_only_good_checkpoints,
+    make_repeatable,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -57,8 +62,13 @@ def main(folder: str) -> None:
         return tuple(made)
 
     trainer.create_model_and_transforms = create_and_keep
+    keep_only_good_checkpoints(lambda: made[0])
+    allow_processes_without_gpus()
     trainer.main([*job["arguments"], "--device", pick_device(job["device"])])
-    _save(made[0], job["model"])
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    if os.environ.get("RANK", "0") == "0":
+        _save(made[0], job["model"])
 
 
 def _end_with_the_parent() -> None:
@@ -70,13 +80,10 @@ def _end_with_the_parent() -> None:
 def _save(model: torch.nn.Module, name: str) -> None:
     """Write the model as open_clip publishes models, without a pickle, and what its weights hash to."""
     import open_clip
-    import torch
     from open_clip.push_to_hf_hub import save_config_for_hf
     from safetensors.torch import save
 
     weights = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
-        raise ValueError("the trained weights are not finite: lower learning_rate, or lengthen warmup_steps")
     storage.put("model", "open_clip_model.safetensors", save(weights))
     tokenizer = open_clip.get_tokenizer(name)
     if hasattr(tokenizer, "save_pretrained"):
@@ -90,4 +97,4 @@ if __name__ == "__main__":
         main(sys.argv[1])
     except Exception as error:  # the parent shows one line, whatever it was; the trainer's log keeps the traceback
         logging.getLogger(__name__).exception("training failed")
-        raise SystemExit(FAILED + " ".join(f"{type(error).__name__}: {error}".split())) from None
+        raise SystemExit(FAILED + in_a_line(error)) from None

@@ -19,8 +19,12 @@ class TrainingSpec:
     kind: embed_dim, vision_cfg, text_cfg. `pretrained` is a tag or a checkpoint to start from. How long it trains is
     said in one of two ways: `epochs`, rounds over the pool, or `samples_seen`, rounded up to whole batches, however
     many rounds or how small a part of one that is. The learning rate rises for `warmup_steps` and falls along a cosine
-    over all steps; `crop_scale` is the share of a picture's area that a random crop keeps. `threads` are those of the
-    model, `workers` the processes that decode (0: none).
+    over all steps. `threads` are those of the model, `workers` the processes that decode (0: none).
+
+    A random crop keeps a share of the picture's area within `crop_scale`, of a shape within `crop_ratio` (wide by
+    tall; 3/4 to 4/3 by default). `color_jitter` changes brightness, contrast, saturation and hue by up to so much,
+    `gray_scale_probability` of the pictures lose their colours, and a rectangle of `erase_probability` of them becomes
+    noise. open_clip makes them by one of two ways, so that not all of these go together.
     """
 
     model: str | Mapping[str, object]
@@ -41,6 +45,11 @@ class TrainingSpec:
     image_mean: tuple[float, float, float] | None = None
     image_std: tuple[float, float, float] | None = None
     crop_scale: tuple[float, float] = (0.9, 1.0)
+    crop_ratio: tuple[float, float] | None = None
+    color_jitter: tuple[float, float, float, float] | None = None
+    color_jitter_probability: float | None = None
+    gray_scale_probability: float | None = None
+    erase_probability: float | None = None
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -52,9 +61,36 @@ class TrainingSpec:
             found = f"{length}, {self.batch_size}, {self.threads}, {self.workers}, {self.warmup_steps}"
             expected = "epochs or samples_seen, batch_size, threads >= 1 and workers, warmup_steps >= 0"
             raise RecipeError("dfn", expected=expected, found=found, do="Mend the one that is too small.")
+        self.augmentation()
         missing = {"embed_dim", "vision_cfg", "text_cfg"} - set({} if isinstance(self.model, str) else self.model)
         if not isinstance(self.model, str) and missing:
             do = "Add what is missing, or name a model that open_clip knows."
             raise RecipeError(
                 "dfn: model", expected="a model config of open_clip", found=f"no {sorted(missing)}", do=do
             )
+
+    def augmentation(self) -> dict[str, object]:
+        """Return the settings of open_clip's augmentation; raises RecipeError for those that do not go together."""
+        settings: dict[str, object] = {"scale": tuple(self.crop_scale)}
+        jitter, probability = self.color_jitter, self.color_jitter_probability
+        timm = self.crop_ratio is not None or self.erase_probability is not None
+        if jitter is None and probability is not None:
+            raise _augmentation("color_jitter, whose probability is given", "none", "Give both.")
+        if timm and (probability is not None or self.gray_scale_probability is not None):
+            do = "open_clip leaves crop_ratio and erase_probability to timm, which knows neither: leave one side out."
+            found = "color_jitter_probability or gray_scale_probability beside crop_ratio or erase_probability"
+            raise _augmentation("augmentations of one kind", found, do)
+        if timm:
+            given = {"ratio": self.crop_ratio, "re_prob": self.erase_probability}
+            settings |= {"use_timm": True} | {key: value for key, value in given.items() if value is not None}
+        elif jitter is not None:
+            settings["color_jitter_prob"] = 1.0 if probability is None else probability
+        if jitter is not None:
+            settings["color_jitter"] = tuple(jitter)
+        if self.gray_scale_probability is not None:
+            settings["gray_scale_prob"] = self.gray_scale_probability
+        return settings
+
+
+def _augmentation(expected: str, found: str, do: str) -> RecipeError:
+    return RecipeError("dfn: augmentation", expected=expected, found=found, do=do)

@@ -36,16 +36,25 @@ def steps_of(spec: TrainingSpec, data: TrainingData, workers: int) -> Steps:
     return Steps(per_epoch, math.ceil(total / per_epoch), total)
 
 
-def usable_workers(spec: TrainingSpec, data: TrainingData) -> int:
-    """Return the most workers, up to the spec's, of which each has tars for a batch of its own in any order of tars.
+def usable_workers(spec: TrainingSpec, data: TrainingData, processes: int = 1) -> int:
+    """Return the most workers of each process, up to the spec's, that have tars for a batch in any order of tars.
 
-    A worker that cannot fill one batch would read its tars for ever. Raises RecipeError where even one cannot.
+    A worker that cannot fill one batch would read its tars for ever. Raises RecipeError where even one cannot, or the
+    batch is no multiple of the processes.
     """
-    short = TAR_SAMPLES * data.tars - data.samples
-    for workers in range(min(spec.workers, data.tars), 0, -1):
-        if data.tars // workers * TAR_SAMPLES - short >= spec.batch_size:
+    if spec.batch_size % processes:
+        expected, do = f"a multiple of the {processes} processes", "Give another of the two."
+        raise RecipeError("dfn: batch_size", expected=expected, found=str(spec.batch_size), do=do)
+    short, batch = TAR_SAMPLES * data.tars - data.samples, spec.batch_size // processes
+    for workers in range(min(spec.workers, data.tars // processes), 0, -1):
+        if data.tars // (workers * processes) * TAR_SAMPLES - short >= batch:
             return workers
-    if data.samples >= spec.batch_size:
+    if processes == 1 and data.samples >= batch:
+        return 0
+    if data.tars // processes * TAR_SAMPLES - short >= batch and data.tars >= processes:
         return 0
     expected, do = f"at most the {data.samples} pairs there are", "Lower it, or give it more pairs."
+    if processes > 1:
+        expected = f"enough of the {data.samples} pairs, in tars of {TAR_SAMPLES}, for each of {processes} processes"
+        do = "Lower it, give it more pairs, or run fewer processes."
     raise RecipeError("dfn: batch_size", expected=expected, found=str(spec.batch_size), do=do)

@@ -38,6 +38,7 @@ class TrainingData:
     tars: int
     problems: Mapping[str, int] = field(default_factory=dict)
     licenses: Mapping[str, int] = field(default_factory=dict)
+    sources: Mapping[str, int] = field(default_factory=dict)
 
 
 def write_tars(pool: Pool, folder: str, *, progress: Progress = SILENT) -> TrainingData:
@@ -51,25 +52,26 @@ def write_tars(pool: Pool, folder: str, *, progress: Progress = SILENT) -> Train
         return TrainingData(**json.loads(storage.read_bytes(record)))
     problems: Counter[str] = Counter()
     licenses: Counter[str] = Counter()
+    sources: Counter[str] = Counter()
     samples = tars = 0
     with progress.task("write training data", None) as task:
-        for tar in _groups(_samples(pool, problems, licenses)):
+        for tar in _groups(_samples(pool, problems, licenses, sources)):
             storage.put(folder, f"{tars:05d}.tar", lambda file, tar=tar, first=samples: _write(file, tar, first))  # type: ignore[misc]
             samples, tars = samples + len(tar), tars + 1
             task.advance(len(tar))
     if not samples:
         found = ", ".join(f"{reason} {count}" for reason, count in sorted(problems.items())) or "no row at all"
         raise PoolError("training pool", expected="pairs to learn from", found=found, do="Check the pool's paths.")
-    data = TrainingData(samples, tars, dict(sorted(problems.items())), dict(sorted(licenses.items())))
+    data = TrainingData(samples, tars, *(dict(sorted(counts.items())) for counts in (problems, licenses, sources)))
     storage.put(folder, _RECORD, canonical(asdict(data)))
     return data
 
 
-def _samples(pool: Pool, problems: Counter[str], licenses: Counter[str]) -> Iterator[_Sample]:
+def _samples(pool: Pool, problems: Counter[str], licenses: Counter[str], sources: Counter[str]) -> Iterator[_Sample]:
     """Yield what can be learnt from, and count the rest by its reason."""
     for shard in pool.shards():
         for table in pool.read(shard):
-            for row in table.select(["image", "text", "license", "problem"]).to_pylist():
+            for row in table.select(["image", "text", "license", "source", "problem"]).to_pylist():
                 problem = row["problem"]
                 if problem is None:
                     try:
@@ -80,6 +82,7 @@ def _samples(pool: Pool, problems: Counter[str], licenses: Counter[str]) -> Iter
                     problems[problem] += 1
                     continue
                 licenses[row["license"] or "unknown"] += 1
+                sources[row["source"] or "unknown"] += 1
                 yield extension, image, row["text"]
 
 

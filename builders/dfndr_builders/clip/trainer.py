@@ -1,19 +1,21 @@
-"""What of open_clip's trainer is changed in the child process: the order of samples, and where a training ends."""
+"""What of open_clip's trainer is changed in the child process: samples in order, where it ends, what it keeps."""
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
 from dfndr.seeds import hash_int
+from dfndr_builders.clip.process import NOT_FINITE
 
-__all__ = ["end_after", "make_repeatable"]
+__all__ = ["allow_processes_without_gpus", "end_after", "keep_only_good_checkpoints", "make_repeatable"]
 
 
 def make_repeatable(seed: int) -> None:
-    """Make the order of samples, and the crops, a pure function of (seed, epoch, loader worker).
+    """Make the order of samples, and the crops, a pure function of (seed, epoch, process, loader worker).
 
     The trainer's own shuffle is seeded from process id and time, and its crops go on from wherever the generators
     stand, so that neither two runs nor a run that was interrupted would end in the same weights.
@@ -24,6 +26,7 @@ def make_repeatable(seed: int) -> None:
     from torch.utils.data import get_worker_info
 
     epochs: list[Any] = []
+    rank = [int(os.environ["RANK"])] if int(os.environ.get("WORLD_SIZE", "1")) > 1 else []
 
     class SharedEpoch(data.SharedEpoch):  # type: ignore[misc]
         def __init__(self, epoch: int = 0) -> None:
@@ -36,7 +39,7 @@ def make_repeatable(seed: int) -> None:
 
         def run(self, samples: Iterator[object]) -> Iterator[object]:
             worker = get_worker_info()
-            drawn = hash_int(seed, "dfn epoch", epochs[-1].get_value(), worker.id if worker else 0)
+            drawn = hash_int(seed, "dfn epoch", epochs[-1].get_value(), worker.id if worker else 0, *rank)
             torch.manual_seed(drawn % 2**63)
             random.seed(drawn)
             shuffled: Iterator[object] = data._shuffle(samples, self.bufsize, self.initial, random.Random(drawn))
@@ -75,3 +78,32 @@ class _Ending:
 
     def __iter__(self) -> Iterator[object]:
         return islice(iter(self._loader), self._last_step - self._epoch.get_value() * self.num_batches)
+
+
+def keep_only_good_checkpoints(model: Callable[[], Any]) -> None:
+    """Raise ValueError where a round leaves weights that are not finite, before these become the checkpoint."""
+    import torch
+    from open_clip_train import main as trainer
+
+    train = trainer.train_one_epoch
+
+    def train_and_look(*args: object, **options: object) -> None:
+        train(*args, **options)
+        bad = [name for name, tensor in model().state_dict().items() if not bool(torch.isfinite(tensor).all())]
+        if bad:
+            raise ValueError(f"{NOT_FINITE}, {bad[0]} among {len(bad)} tensors")
+
+    trainer.train_one_epoch = train_and_look
+
+
+def allow_processes_without_gpus() -> None:
+    """Let several processes share a batch on the CPU, where torch takes no list of devices, which the trainer gives."""
+    import torch
+    from open_clip_train import main as trainer
+
+    parallel = torch.nn.parallel.DistributedDataParallel
+
+    def on_its_device(model: torch.nn.Module, *, device_ids: list[torch.device], **options: Any) -> torch.nn.Module:  # noqa: ANN401
+        return parallel(model, device_ids=None if device_ids[0].type == "cpu" else device_ids, **options)
+
+    trainer.torch.nn.parallel.DistributedDataParallel = on_its_device

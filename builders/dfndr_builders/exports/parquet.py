@@ -9,7 +9,7 @@ from dfndr.format.shard import write_rows
 from dfndr.frames import hf_schema, vector_array, vector_columns
 from dfndr.progress import SILENT, Progress
 from dfndr_builders.card.header import header
-from dfndr_builders.card.markdown import plain, table
+from dfndr_builders.markdown import plain, table
 
 __all__ = ["export_parquet"]
 

@@ -1,20 +1,18 @@
-"""What models are trained, asked and embedded with: [dfn], [[caption]], [[embed]], [output], [compute]."""
+"""What models are trained, asked and embedded with: [[caption]], [[embed]], [output], [compute]."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from dfndr.models import EncoderSpec
-from dfndr_builders.clip.spec import TrainingSpec
-from dfndr_builders.sections.base import TRAINED, Fraction01, Misfit, Name, Positive, Share, Strict
+from dfndr_builders.sections.base import TRAINED, Misfit, Name, Positive, Share, Strict
 from dfndr_builders.sections.pools import PoolRecipe
 
 __all__ = [
     "Caption",
     "Compute",
-    "Dfn",
     "Embed",
     "Output",
 ]
@@ -77,35 +75,3 @@ class Compute(Strict):
 
     batch_size: Annotated[int, Field(gt=0, le=65_536)] = 64
     threads: Annotated[int, Field(gt=0, le=1024)] = 2
-
-
-class Dfn(Strict):
-    """A filter that the recipe trains itself, with open_clip's trainer, on its own pools."""
-
-    pool: Annotated[list[PoolRecipe], Field(min_length=1)]
-    model: str | dict[str, Any]
-    pretrained: str | None = None
-    epochs: Positive | None = None
-    samples_seen: Positive | None = None
-    batch_size: Positive
-    learning_rate: Annotated[float, Field(gt=0)]
-    weight_decay: Annotated[float, Field(ge=0)] = 0.2
-    warmup_steps: Annotated[int, Field(ge=0)] = 100
-    beta2: Annotated[float, Field(gt=0, lt=1)] = 0.98
-    epsilon: Annotated[float, Field(gt=0)] = 1e-6
-    grad_clip_norm: Annotated[float, Field(gt=0)] | None = None
-    precision: Literal["fp32", "amp", "amp_bf16", "bf16"] = "fp32"
-    image_mean: Annotated[tuple[float, float, float], Field(strict=False)] | None = None
-    image_std: Annotated[tuple[float, float, float], Field(strict=False)] | None = None
-    crop_scale: Annotated[tuple[Fraction01, Fraction01], Field(strict=False)] = (0.9, 1.0)
-    workers: Annotated[int, Field(ge=0)] = 1
-
-    @model_validator(mode="after")
-    def _has_one_length(self) -> Self:
-        if (self.epochs is None) == (self.samples_seen is None):
-            raise Misfit(f"{'neither' if self.epochs is None else 'both'} of epochs and samples_seen: give one")
-        return self
-
-    def spec(self, *, seed: int, threads: int, device: str) -> TrainingSpec:
-        """Return what the trainer is given."""
-        return TrainingSpec(**self.model_dump(exclude={"pool"}), seed=seed, threads=threads, device=device)

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dfndr_builders.sections.base import Fraction01, Kept, Part, Positive, Strict
+from dfndr_builders.pools.templated import check_templates
+from dfndr_builders.sections.base import Fraction01, Kept, Misfit, Part, Positive, Strict
 
 __all__ = ["Folder", "Glyphs", "Hf", "Parquet", "PoolRecipe", "WebDataset"]
 
@@ -16,6 +17,14 @@ class _Pool(Strict):
     license: str | None = None
     keep: list[Kept] = []
     swap_texts: Part | None = None
+    templates: str | list[str] | None = None
+
+    @model_validator(mode="after")
+    def _has_templates(self) -> Self:
+        wrong = None if self.templates is None else check_templates(self.templates)
+        if wrong is not None:
+            raise Misfit(f"templates = {str(self.templates)[:60]!r}: expected {wrong}")
+        return self
 
 
 class _Pairs(_Pool):
