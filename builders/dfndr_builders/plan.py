@@ -98,7 +98,7 @@ def _phases(recipe: Recipe) -> list[str]:
     phases += [f"embed {', '.join(embed.of)} by {embed.encoder} as {embed.dtype}" for embed in recipe.embed]
     if recipe.views is not None and (encoders := [one.encoder for one in recipe.embed if "image" in one.of]):
         each = f"{recipe.views.count} forward passes for each row"
-        phases.append(f"cost of the views: {each} by each of {', '.join(encoders)}, {_passes(recipe)}")
+        phases.append(f"cost of the views: {each} by {', '.join(encoders)}, {_passes(recipe)}")
     return phases
 
 

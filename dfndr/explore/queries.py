@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dfndr.dataset import Dataset
 from dfndr.errors import DfndrError, UsageError
+from dfndr.explore import drawn
 from dfndr.explore.asking import Asking
 from dfndr.explore.dropped import Dropped
 from dfndr.explore.reading import Reading
@@ -178,7 +179,14 @@ class Explorer:
             "fields": told,
             "spaces": spaces,
             "dropped": dropped,
+            "views": drawn.told(fields),
         }
+
+    def view(self, uid: str, number: int) -> bytes:
+        """Return a view of a sample, drawn from its thumbnail, as a JPEG; raises UsageError where it has none."""
+        names = [name for name in ("views", "width", "height") if name in self.reading.schema.names]
+        (fields,) = self.reading.take(names, [self.reading.row_of(uid)])
+        return drawn.draw(fields, number, self.thumbnail(uid)[0], max_pixels=_MOST_PIXELS)
 
     def thumbnail(self, uid: str) -> tuple[bytes, str]:
         """Return a sample's thumbnail and its media type; raises UsageError where it has none that can be shown."""

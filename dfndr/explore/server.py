@@ -37,7 +37,7 @@ def create_app(explorer: Explorer) -> Guard:
     try:
         from fastapi import FastAPI, Query, Request
         from fastapi.concurrency import run_in_threadpool
-        from fastapi.responses import JSONResponse, Response
+        from fastapi.responses import JSONResponse
     except ImportError as error:
         raise MissingExtra.of("fastapi", "explore") from error
 
@@ -97,13 +97,23 @@ def create_app(explorer: Explorer) -> Guard:
     def sample(uid: str) -> JSONResponse:
         return answer(explorer.sample(uid))
 
+    _add_pictures(app, explorer)
+    _add_page(app)
+    return Guard(app)
+
+
+def _add_pictures(app: "FastAPI", explorer: Explorer) -> None:
+    """Serve the samples' small pictures, and their views drawn from those."""
+    from fastapi.responses import Response
+
     @app.get("/thumbnail/{uid}")
     def thumbnail(uid: str) -> Response:
         data, kind = explorer.thumbnail(uid)
         return Response(data, media_type=kind, headers=_CACHED)
 
-    _add_page(app)
-    return Guard(app)
+    @app.get("/view/{uid}/{number}")
+    def view(uid: str, number: int) -> Response:
+        return Response(explorer.view(uid, number), media_type="image/jpeg", headers=_CACHED)
 
 
 def _add_page(app: "FastAPI") -> None:

@@ -63,6 +63,8 @@ class Operation:
         return NAMES[self.code]
 
     def __str__(self) -> str:
+        if self.code not in _LIMITS:
+            return self.name
         return f"{self.name} {self.magnitude:+.4g}" if self.code in _SIGNED else f"{self.name} {self.magnitude:.4g}"
 
 

@@ -4,41 +4,15 @@ from __future__ import annotations
 
 import base64
 import re
-import shutil
-import threading
 
 import pytest
+from support.browsing import NEEDED, Served, launched, opened_page
 from support.explored import HOSTILE, ROWS, embedded, explored
 
 from dfndr.explore.queries import Explorer
-from dfndr.explore.server import create_app, listen
 from dfndr.explore.values import Filter
 
-uvicorn = pytest.importorskip("uvicorn", reason="the page needs uvicorn")
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
-
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-PATIENCE_MS = 20_000
-
-
-class Served:
-    """A page over a dataset, answered by a thread."""
-
-    def __init__(self, explorer: Explorer) -> None:
-        opened = listen(0)
-        self.url = f"http://127.0.0.1:{opened.getsockname()[1]}/"
-        self._server = uvicorn.Server(
-            uvicorn.Config(create_app(explorer), log_level="error", ws="none", lifespan="off")
-        )
-        self._thread = threading.Thread(target=self._server.run, args=([opened],), daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(30)
+pytestmark = NEEDED
 
 
 @pytest.fixture(scope="module")
@@ -60,30 +34,12 @@ def uids(dataset):
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
+    yield from launched()
 
 
 @pytest.fixture
 def page(browser, url):
     yield from opened_page(browser, url)
-
-
-def opened_page(browser, url, width=1280):
-    context = browser.new_context(viewport={"width": width, "height": 800}, accept_downloads=True)
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    faults = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda told: faults.append(told.text) if "Content Security" in told.text else None)
-    page.on("request", lambda asked: None if asked.url.startswith((url, "blob:")) else faults.append(asked.url))
-    page.goto(url)
-    page.locator(".card").first.wait_for()
-    yield page
-    context.close()
-    assert faults == []
 
 
 def shown(page, within="#results"):

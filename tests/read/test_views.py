@@ -25,7 +25,7 @@ from dfndr.views.operations import NAMES, magnitude_of
 APPLE = {
     "[[32,291,657,709],[[2,-0.09000000357627869],[4,-30.45317268371582]]]": "ShearY -0.09, TranslateY -30.45",
     "[[14,347,370,427],[[0,0.0],[6,0.26999998092651367]]]": "Brightness +0.27",
-    "[[45,20,54,64],[[11,178.5],[12,0.0]]]": "Solarize 178.5, AutoContrast 0",
+    "[[45,20,54,64],[[11,178.5],[12,0.0]]]": "Solarize 178.5, AutoContrast",
     "[[36,12,157,153],[[7,0.26999998092651367],[1,-0.09000000357627869]]]": "Color +0.27, ShearX -0.09",
 }
 """Entries of Apple's `param_aug`, and what they say."""

@@ -128,7 +128,7 @@ def test_the_card_and_the_plan_tell_of_views(built: tuple[Path, Path, object]) -
     assert "views of the picture as parameters" in page and "vectors of each view of the picture" in page
     phases = "\n".join(plan(built[0]).phases)
     assert "draw 3 views of each picture: a crop and 2 operation(s), the first of them plain" in phases
-    assert "3 forward passes for each row by each of tiny, 3 million for a million rows" in phases
+    assert "3 forward passes for each row by tiny, 3 million for a million rows" in phases
 
 
 def test_the_example_in_the_docs_runs(

@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { byId, make, message, short, toast, whole } from "./dom.js";
 import { isFlagged, toggle } from "./flags.js";
 import { picture } from "./grid.js";
+import { viewsOf } from "./views.js";
 
 let shown = null;
 export const openSample = () => shown;
@@ -40,7 +41,7 @@ export async function showSample(sample, about, actions) {
     make("div", { class: "row" }, ...near, compare, flag),
     near.length ? null : make("p", { class: "soft" }, "No space holds a vector of this sample."),
     make("div", { class: "row uid" }, make("code", {}, found.uid), make("button", { class: "quiet", on: { click: () => copy(found.uid) } }, "Copy")),
-    droppedFor(found.dropped), table({ split }, fields, about)].filter(Boolean));
+    droppedFor(found.dropped), viewsOf(found, about.thumbnails), table({ split }, fields, about)].filter(Boolean));
 }
 
 async function copy(uid) {
@@ -63,7 +64,7 @@ function droppedFor(dropped) {
 }
 
 function table(first, fields, about) {
-  const left = ["uid", "text", "captions", "caption_models", "caption_scores"];
+  const left = ["uid", "text", "captions", "caption_models", "caption_scores", "views"];
   const named = { ...first, ...Object.fromEntries(Object.entries(fields).filter(([name]) => !left.includes(name))) };
   const entries = Object.entries(named);
   const isScore = ([name]) => about.scores.includes(name);
