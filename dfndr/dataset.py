@@ -6,18 +6,19 @@ sha256, is checked the first time it is touched, so an altered or swapped file i
 
 from __future__ import annotations
 
-import hashlib
 import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from dfndr import storage
 from dfndr.errors import FormatError, UsageError
+from dfndr.fetching import Check, Files, files_at
 from dfndr.format.manifest import Manifest, Shard, read_manifest
 from dfndr.format.schema import SPLITS, Space
 from dfndr.format.shard import map_vectors, parquet_errors, read_parquet
+from dfndr.progress import SILENT, Progress
 from dfndr.storage import Stored
 
 if TYPE_CHECKING:
@@ -31,19 +32,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Check", "Dataset", "open_dataset"]
 
-Check = Literal["hash", "size"]
 _DO = "Run `dfndr verify` on the dataset, then fetch or build the file again."
 
 
-def open_dataset(path: str | os.PathLike[str], *, split: str | None = None, check: Check = "hash") -> Dataset:
-    """Open the dataset at a local path or any fsspec URL (`s3://...`, `hf://datasets/me/my-dataset`).
+def open_dataset(
+    path: str | os.PathLike[str], *, split: str | None = None, check: Check = "hash", progress: Progress = SILENT
+) -> Dataset:
+    """Open the dataset at a local path or any fsspec URL (`s3://...`, `hf://datasets/me/my-dataset@v1`).
 
     `check` says how a file is checked when it is first touched: "hash" compares its sha256 (about a second per GB,
-    once per process), "size" only its length. Remote files are fetched whole into a local cache, `$DFNDR_CACHE` or
-    `~/.cache/dfndr`, and are always hashed. Raises FormatError where the manifest is missing or wrong.
+    once per process), "size" only its length. Of a remote dataset only the manifest is read; its files are fetched
+    whole when they are asked for, into a cache (`dfndr.cache`), and are always hashed; `progress` is told. At the Hub
+    the commit is settled here, so what is published later changes nothing of what was opened. Raises FormatError where
+    the manifest is missing or wrong, StorageError where the repository or revision is.
     """
-    root = os.fspath(path)
-    dataset = Dataset(root, read_manifest(root), check=check)
+    root = storage.pinned(os.fspath(path))
+    dataset = Dataset(root, read_manifest(root), check=check, files=files_at(root, check=check, progress=progress))
     return dataset if split is None else dataset.split(split)
 
 
@@ -51,14 +55,20 @@ class Dataset:
     """A dataset, or the part of one that `split` gives; immutable, and cheap to make."""
 
     def __init__(
-        self, root: str, manifest: Manifest, *, shards: Sequence[Shard] | None = None, check: Check = "hash"
+        self,
+        root: str,
+        manifest: Manifest,
+        *,
+        shards: Sequence[Shard] | None = None,
+        check: Check = "hash",
+        files: Files | None = None,
     ) -> None:
         self.root, self.manifest, self.check = root, manifest, check
+        self.files = files_at(root, check=check) if files is None else files
         self.shards: tuple[Shard, ...] = tuple(manifest.shards if shards is None else shards)
         self._starts = [0]
         for shard in self.shards:
             self._starts.append(self._starts[-1] + shard.rows)
-        self._checked: set[str] = set()
         self._maps: dict[tuple[str, int], npt.NDArray[np.floating[Any]]] = {}
 
     def __len__(self) -> int:
@@ -82,7 +92,7 @@ class Dataset:
         if name not in SPLITS:
             raise UsageError("split", expected=f"one of {list(SPLITS)}", found=repr(name), do="Name one of them.")
         shards = [shard for shard in self.shards if shard.split == name]
-        return Dataset(self.root, self.manifest, shards=shards, check=self.check)
+        return Dataset(self.root, self.manifest, shards=shards, check=self.check, files=self.files)
 
     def space(self, name: str) -> Space:
         """Return one space; raises UsageError that lists those there are."""
@@ -94,34 +104,17 @@ class Dataset:
 
     def local_file(self, stored: Stored) -> Path:
         """Return a checked local copy of one of the dataset's files; raises FormatError where it was altered."""
-        path = storage.join(self.root, stored.path)
-        if storage.is_remote(self.root):
-            return self._fetched(path, stored)
-        local = Path(path.removeprefix("file://"))
-        if stored.path not in self._checked:
-            _check_file(str(local), stored, self.check)
-            self._checked.add(stored.path)
-        return local
+        return self.files.path(stored)
 
-    def _fetched(self, path: str, stored: Stored) -> Path:
-        cache = os.environ.get("DFNDR_CACHE") or str(Path.home() / ".cache" / "dfndr")
-        place = f"{stored.sha256[:2]}/{stored.sha256}"
-        local = Path(cache) / place
-        if stored.path in self._checked:
-            return local
-        if not local.exists() or local.stat().st_size != stored.size_bytes:
-            with storage.open_read(path) as source:
-                storage.put(cache, place, lambda file: _copy(source, file))
-        try:
-            _check_file(str(local), stored, "hash")
-        except FormatError as error:
-            local.unlink()  # or the cache would keep what the next attempt should fetch again
-            raise FormatError(path, expected=error.expected, found=error.found, do=error.do) from error
-        self._checked.add(stored.path)
-        return local
+    def fetch(self, spaces: Sequence[str] | None = None, *, rows: bool = True) -> None:
+        """Bring the files of some spaces, all by default, and of the rows here, several at a time; local ones are."""
+        names = [self.space(name).name for name in (self.spaces if spaces is None else spaces)]
+        roles = [*(["rows"] if rows else []), *names]
+        self.files.fetch(shard.files[role] for shard in self.shards for role in roles)
 
     def mapped(self, space: str) -> list[npt.NDArray[np.floating[Any]]]:
         """Return each shard's vectors, memory-mapped, in order: arrays of shape (rows, per_row, dim)."""
+        self.fetch([space], rows=False)
         return [self._map(space, number) for number in range(len(self.shards))]
 
     def _map(self, space: str, number: int) -> npt.NDArray[np.floating[Any]]:
@@ -144,8 +137,9 @@ class Dataset:
         if rows is None or isinstance(rows, slice):
             span = range(len(self))[slice(None) if rows is None else rows]
             if span:
-                touched = sorted(bisect_right(self._starts, row) - 1 for row in (span[0], span[-1]))
-                for number in range(touched[0], touched[1] + 1):
+                first, last = sorted(bisect_right(self._starts, row) - 1 for row in (span[0], span[-1]))
+                self.files.fetch(shard.files[wanted.name] for shard in self.shards[first : last + 1])
+                for number in range(first, last + 1):
                     self._map(space, number)  # before anything is allocated: a manifest may claim any number of rows
             given = np.arange(span.start, span.stop, span.step)
         else:
@@ -158,6 +152,7 @@ class Dataset:
             found = f"a row outside of it in {rows!r:.60}"
             raise UsageError(f"rows of {space}", expected=f"rows of 0..{len(self) - 1}", found=found, do="Check them.")
         where = np.searchsorted(self._starts, index, side="right") - 1
+        self.files.fetch(self.shards[int(number)].files[wanted.name] for number in np.unique(where))
         maps = {int(number): self._map(space, int(number)) for number in np.unique(where)}
         out = np.empty((len(index), wanted.per_row, wanted.dim), dtype=wanted.dtype)
         for number, vectors in maps.items():
@@ -167,9 +162,9 @@ class Dataset:
 
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Yield each shard's rows as a table, in order; the streaming form of `rows`."""
-        for shard in self.shards:
-            stored = shard.files["rows"]
-            yield read_parquet(str(self.local_file(stored)), shard.rows, columns)
+        paths = self.files.stream([shard.files["rows"] for shard in self.shards])
+        for shard, path in zip(self.shards, paths, strict=True):
+            yield read_parquet(str(path), shard.rows, columns)
 
     def rows(self, columns: Sequence[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
         """Return rows as one table; `where` is a pyarrow expression over any of the dataset's columns.
@@ -182,6 +177,7 @@ class Dataset:
         schema, names = self.schema(), self._columns(columns)
         if not self.shards:
             return schema.empty_table().select(names)
+        self.fetch([])
         if where is None:
             with parquet_errors(self.root):
                 return pa.concat_tables(self.tables(columns))
@@ -245,6 +241,7 @@ class Dataset:
         from dfndr.torch_rows import TorchRows
 
         chosen = {name: self.space(name) for name in (self.spaces if spaces is None else spaces)}
+        self.fetch(list(chosen))
         files = [
             (
                 shard.rows,
@@ -253,7 +250,7 @@ class Dataset:
             )
             for shard in self.shards
         ]
-        return TorchRows(files, chosen, self._columns(columns))
+        return TorchRows(files, chosen, self._columns(columns), owner=self)
 
     def show(self, uids: str | Sequence[str] | None = None) -> Shown:
         """Return some rows, the first twelve by default, as a notebook shows them: picture, scores, text and uid."""
@@ -262,25 +259,8 @@ class Dataset:
         return shown_rows(self, uids)
 
 
-def _copy(source: Any, target: Any) -> None:  # noqa: ANN401  two binary files
-    while piece := source.read(1 << 22):
-        target.write(piece)
-
-
 def _check_counts(found: Any, shards: Sequence[Shard]) -> None:  # noqa: ANN401  a pyarrow FileSystemDataset
     for fragment, shard in zip(found.get_fragments(), shards, strict=True):
         rows = fragment.metadata.num_rows
         if rows != shard.rows:
             raise FormatError(fragment.path, expected=f"{shard.rows} rows", found=f"{rows} rows", do=_DO)
-
-
-def _check_file(path: str, stored: Stored, check: Check) -> None:
-    size = storage.size_of(path)
-    if size != stored.size_bytes:
-        raise FormatError(path, expected=f"{stored.size_bytes} bytes", found=f"{size} bytes", do=_DO)
-    if check == "hash":
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != stored.sha256:
-            expected, found = f"content with sha256 {stored.sha256[:16]}...", f"{digest[:16]}..."
-            raise FormatError(path, expected=expected, found=found, do=_DO)

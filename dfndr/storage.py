@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
-from dfndr.errors import StorageError, UsageError
+from dfndr.errors import FormatError, StorageError, UsageError
+from dfndr.remote import explained, file_system, is_remote, is_there, patiently, pieces, pinned
 
 __all__ = [
     "Stored",
@@ -32,6 +33,8 @@ __all__ = [
     "locked",
     "names_in",
     "open_read",
+    "pieces",
+    "pinned",
     "put",
     "read_bytes",
     "remove",
@@ -52,11 +55,6 @@ class Stored:
     sha256: str
 
 
-def is_remote(path: str) -> bool:
-    """Say whether a path names a file system other than the local one."""
-    return "://" in path and not path.startswith("file://")
-
-
 def join(root: str, *parts: str) -> str:
     """Join with forward slashes, whatever the file system; an empty root is the present folder."""
     return "/".join([*([root.rstrip("/")] if root else []), *(part.strip("/") for part in parts)])
@@ -64,18 +62,6 @@ def join(root: str, *parts: str) -> str:
 
 def _local(path: str) -> Path:
     return Path(path.removeprefix("file://"))
-
-
-def file_system(path: str) -> tuple[Any, str]:
-    """Return the fsspec file system of a remote path, and the path within it; raises UsageError for an unknown one."""
-    import fsspec
-
-    try:
-        return cast("tuple[Any, str]", fsspec.core.url_to_fs(path))
-    except (ImportError, ValueError) as error:
-        raise UsageError(
-            path, expected="a path that fsspec can open", found=str(error), do="Install the file system it names."
-        ) from error
 
 
 @contextmanager
@@ -102,28 +88,29 @@ def _explained(path: str, doing: str) -> Iterator[None]:
 
 def exists(path: str) -> bool:
     """Say whether a file or folder is there; raises StorageError where nobody may look."""
+    if is_remote(path):
+        return is_there(path)
     with _explained(path, "look for"):
-        if is_remote(path):
-            fs, inner = file_system(path)
-            return bool(fs.exists(inner))
         return _local(path).exists()
 
 
 def is_folder(path: str) -> bool:
     """Say whether a folder is there; raises StorageError where nobody may look."""
+    if is_remote(path):
+        fs, inner = file_system(path)
+        with explained(path, "look for"):
+            return bool(patiently(lambda: fs.isdir(inner)))
     with _explained(path, "look for"):
-        if is_remote(path):
-            fs, inner = file_system(path)
-            return bool(fs.isdir(inner))
         return _local(path).is_dir()
 
 
 def size_of(path: str) -> int:
     """Return a file's size in bytes; raises StorageError for what is no plain file, such as a folder or a pipe."""
+    if is_remote(path):
+        fs, inner = file_system(path)
+        with explained(path, "measure"):
+            return int(patiently(lambda: fs.size(inner)))
     with _explained(path, "measure"):
-        if is_remote(path):
-            fs, inner = file_system(path)
-            return int(fs.size(inner))
         status = _local(path).stat()
         if not stat.S_ISREG(status.st_mode):
             kind = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
@@ -133,28 +120,37 @@ def size_of(path: str) -> int:
 
 def open_read(path: str) -> BinaryIO:
     """Open a file for reading bytes; the caller closes it."""
+    if is_remote(path):
+        fs, inner = file_system(path)
+        with explained(path, "read"):
+            return cast(BinaryIO, patiently(lambda: fs.open(inner, "rb")))
     with _explained(path, "read"):
-        if is_remote(path):
-            fs, inner = file_system(path)
-            return cast(BinaryIO, fs.open(inner, "rb"))
         return open(_local(path), "rb")
 
 
-def read_bytes(path: str) -> bytes:
-    """Return a whole file."""
+def read_bytes(path: str, *, most: int | None = None) -> bytes:
+    """Return a whole file; raises FormatError, before more is held, where it has more than `most` bytes."""
+    found = bytearray()
+    for piece in pieces(path) if is_remote(path) else _local_pieces(path):
+        found += piece
+        if most is not None and len(found) > most:
+            do = "Check what it is, and who made it."
+            raise FormatError(path, expected=f"at most {most:,} bytes", found="more", do=do)
+    return bytes(found)
+
+
+def _local_pieces(path: str) -> Iterator[bytes]:
     with open_read(path) as file, _explained(path, "read"):
-        return file.read()
+        while piece := file.read(1 << 22):
+            yield piece
 
 
 def sha256_of(path: str) -> str:
     """Return the sha256 of a file's content as 64 hex digits, read in pieces."""
-    with open_read(path) as file, _explained(path, "read"):
-        if not is_remote(path):
-            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-        digest = hashlib.sha256()
-        while piece := file.read(1 << 22):
-            digest.update(piece)
-        return digest.hexdigest()
+    digest = hashlib.sha256()
+    for piece in pieces(path) if is_remote(path) else _local_pieces(path):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def names_in(folder: str) -> list[str]:
@@ -168,7 +164,8 @@ def list_files(folder: str) -> list[str]:
     if is_remote(folder):
         fs, inner = file_system(folder)
         prefix = inner.rstrip("/") + "/"
-        found = fs.find(inner) if fs.exists(inner) else []
+        with explained(folder, "list"):
+            found = patiently(lambda: fs.find(inner) if fs.exists(inner) else [])
         return sorted(str(path)[len(prefix) :] for path in found)
     root = _local(folder)
     return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
@@ -194,11 +191,12 @@ class _Hashing(io.RawIOBase):
         return self._digest.hexdigest()
 
 
-def put(root: str, path: str, data: bytes | Callable[[BinaryIO], None]) -> Stored:
+def put(root: str, path: str, data: bytes | Callable[[BinaryIO], None], *, sha256: str | None = None) -> Stored:
     """Write `root/path` so that it is whole or absent.
 
     `data` is the content, or a function that writes it front to back to the file it is given (`write` and `flush`
-    alone, no seeking). Raises StorageError, and leaves nothing behind, when the disk is full or may not be written.
+    alone, no seeking). Raises StorageError when the disk is full or may not be written, FormatError where the content
+    was to have another `sha256`; either leaves nothing behind.
     """
     target = join(root, path)
     with _explained(target, "write"):
@@ -215,11 +213,15 @@ def put(root: str, path: str, data: bytes | Callable[[BinaryIO], None]) -> Store
                 file.flush()
                 os.fsync(file.fileno())
             digest = hashing.sha256()
+            if sha256 not in (None, digest):
+                expected, found = f"content with sha256 {sha256:.16}...", f"{digest[:16]}..."
+                raise FormatError(target, expected=expected, found=found, do="Fetch or make it again.")
             named = path.replace("{hash8}", digest[:8])
             if is_remote(root):
                 fs, inner = file_system(join(root, named))
-                fs.makedirs(inner.rsplit("/", 1)[0], exist_ok=True)
-                fs.put_file(str(temporary), inner)
+                with explained(target, "write"):
+                    fs.makedirs(inner.rsplit("/", 1)[0], exist_ok=True)
+                    fs.put_file(str(temporary), inner)
             else:
                 temporary.replace(_local(join(root, named)))
         finally:
@@ -229,13 +231,14 @@ def put(root: str, path: str, data: bytes | Callable[[BinaryIO], None]) -> Store
 
 def remove(path: str) -> None:
     """Delete one file; an absent one is fine."""
-    with _explained(path, "remove"):
-        if is_remote(path):
-            fs, inner = file_system(path)
+    if is_remote(path):
+        fs, inner = file_system(path)
+        with explained(path, "remove"):
             if fs.exists(inner):
                 fs.rm_file(inner)
-        else:
-            _local(path).unlink(missing_ok=True)
+        return
+    with _explained(path, "remove"):
+        _local(path).unlink(missing_ok=True)
 
 
 @contextmanager

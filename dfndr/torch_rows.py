@@ -31,14 +31,20 @@ class TorchRows:
         files: Sequence[tuple[int, str, Mapping[str, str]]],
         spaces: Mapping[str, Space],
         columns: Sequence[str],
+        *,
+        owner: object = None,
     ) -> None:
-        """Take, for each shard, its number of rows, its Parquet file, and its `.npy` file by space, all local."""
+        """Take, for each shard, its number of rows, its Parquet file, and its `.npy` file by space, all local.
+
+        `owner` is whatever keeps these files there; it lives for as long as this.
+        """
         import numpy as np
 
         try:
             import torch  # noqa: F401
         except ImportError as error:
             raise MissingExtra.of("torch", "train") from error
+        self._owner = owner
         self._files, self._spaces, self._columns = tuple(files), dict(spaces), tuple(columns)
         self._ends = np.cumsum([rows for rows, _, _ in files], dtype=np.int64)
         self._maps: dict[tuple[str, int], Block] = {}
@@ -48,7 +54,12 @@ class TorchRows:
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_maps": {}, "_tables": {}}  # a memory map would be sent to workers as its content
+        return {
+            **self.__dict__,
+            "_maps": {},
+            "_tables": {},
+            "_owner": None,
+        }  # a memory map would be sent to workers as its content
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         """Return a float32 tensor per space, of shape (dim,) or, with several vectors per row, (per_row, dim); and

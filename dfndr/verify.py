@@ -42,6 +42,7 @@ def verify(root: str | os.PathLike[str], *, progress: Progress = SILENT) -> Repo
     """Check every file and row of the dataset at `root`; a dataset that is not there is a finding too."""
     root = os.fspath(root)
     try:
+        root = storage.pinned(root)
         manifest = read_manifest(root)
     except DataError as error:
         finding = Finding(MANIFEST, "manifest", error.expected, f"{error.found} ({error.where})")

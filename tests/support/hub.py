@@ -28,12 +28,13 @@ _LFS = (".parquet", ".npy", ".safetensors", ".png")
 class Fault:
     """What goes wrong at the next `times` requests whose "METHOD /path" matches `on`.
 
-    `cut` closes the connection without an answer, `lost` does so after the work was done, `reject` answers `status`,
-    at `meanwhile` somebody else commits to every repository first, and `call` calls `does` and then cuts.
+    `cut` closes the connection without an answer, `lost` does so after the work was done, `half` in the middle of the
+    answer, `slow` sends it in many small pieces, `reject` answers `status`, at `meanwhile` somebody else commits to
+    every repository first, and `call` calls `does` and then cuts.
     """
 
     on: str
-    kind: Literal["reject", "cut", "lost", "meanwhile", "call"] = "reject"
+    kind: Literal["reject", "cut", "lost", "meanwhile", "call", "half", "slow"] = "reject"
     status: int = 500
     headers: Mapping[str, str] = field(default_factory=dict)
     times: int = 1
@@ -46,6 +47,7 @@ class Repo:
 
     private: bool
     commits: list[tuple[str, str, dict[str, bytes]]] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
 
     @property
     def head(self) -> str:
@@ -56,9 +58,11 @@ class Repo:
         return self.commits[-1][2]
 
     def at(self, revision: str) -> dict[str, bytes] | None:
-        if revision == "main":
-            return self.files
-        return next((files for sha, _, files in self.commits if sha == revision), None)
+        sha = self.sha(revision)
+        return next((files for one, _, files in self.commits if one == sha), None)
+
+    def sha(self, revision: str) -> str:
+        return self.head if revision in ("", "main") else self.tags.get(revision, revision)
 
     def commit(self, message: str, files: dict[str, bytes]) -> str:
         sha = hashlib.sha1(f"{len(self.commits)} {message}".encode()).hexdigest()
@@ -141,7 +145,21 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None and fault.kind == "lost":
             self.close_connection = True
             return
+        if fault is not None and fault.kind in ("half", "slow") and isinstance(answer, bytes):
+            self._falter(status, answer, headers, whole=fault.kind == "slow")
+            return
         self._answer(status, answer, headers)
+
+    def _falter(self, status: int, data: bytes, headers: Mapping[str, str], *, whole: bool) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(data)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        sent = data if whole else data[: len(data) // 2]
+        for start in range(0, len(sent), 64):
+            self.wfile.write(sent[start : start + 64])
+            self.wfile.flush()
+        self.close_connection = True
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":
@@ -208,7 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
         files = repo.at(revision or "main")
         if files is None:
             return _error(404, "Invalid rev id", "RevisionNotFound")
-        sha = repo.head if revision in ("", "main") else revision
+        sha = repo.sha(revision)
         if does in ("info", "revision"):
             siblings = [{"rfilename": one} for one in files]
             return 200, {"id": name, "sha": sha, "private": repo.private, "siblings": siblings, "tags": []}, {}
