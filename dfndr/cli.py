@@ -97,7 +97,7 @@ def search(
     if sum(query is not None for query in (text, image, uid)) != 1:
         given = "none" if text is None and image is None and uid is None else "more than one"
         raise UsageError("search", expected="one of TEXT, --image and --uid", found=given, do="Give just one.")
-    opened = open_dataset(dataset)
+    opened = open_dataset(dataset, progress=console_progress())
     # One search alone is done sooner by looking at every vector than by making lists of them.
     ready = opened_index(
         opened,
@@ -146,7 +146,7 @@ def train_head(
     from dfndr.heads.train import train_head as train
 
     result = train(
-        open_dataset(dataset),
+        open_dataset(dataset, progress=console_progress()),
         out,
         kind=kind,
         loss=loss,
@@ -188,7 +188,7 @@ def train_scorer(
     from dfndr.heads.scorer_train import train_scorer as train
 
     result = train(
-        open_dataset(dataset),
+        open_dataset(dataset, progress=console_progress()),
         out,
         space=space,
         labels=label,
@@ -212,10 +212,11 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure retrieval R@1, R@5 and R@10 in both directions on cached vectors, before and after a head."""
+    from dfndr.console import console_progress
     from dfndr.dataset import open_dataset
     from dfndr.heads.evaluate import compare
 
-    result = compare(open_dataset(dataset), head, image=image, text=text, split=split)
+    result = compare(open_dataset(dataset, progress=console_progress()), head, image=image, text=text, split=split)
     typer.echo(json.dumps(result.to_json(), indent=1) if as_json else str(result))
 
 
@@ -233,12 +234,14 @@ def explore(
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
 ) -> None:
     """Look at a dataset in the browser: search, neighbours, scores, filters, flags; on this machine alone."""
+    from dfndr.console import console_progress
     from dfndr.dataset import open_dataset
     from dfndr.explore.queries import Explorer
     from dfndr.explore.server import create_app, listen, serve
 
     opened = listen(port)
-    explorer = Explorer(open_dataset(dataset), index=index, pretrained=pretrained, device=device)
+    looked_at = open_dataset(dataset, progress=console_progress())
+    explorer = Explorer(looked_at, index=index, pretrained=pretrained, device=device)
     page = create_app(explorer)
     url = f"http://127.0.0.1:{opened.getsockname()[1]}/"
     typer.echo(f"{explorer.dataset.manifest.name} is at {url} (Ctrl-C ends)")
