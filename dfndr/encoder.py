@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from dfndr.errors import ModelError, UsageError
 from dfndr.format.schema import EncoderRecord, Preprocess
@@ -102,8 +102,14 @@ class Encoder:
         )
 
     def encode_images(self, images: Sequence[bytes]) -> Encoded:
-        """Decode, preprocess and encode image files; pictures are made ready in threads while the model runs."""
+        """Decode, preprocess and encode image files, equal ones once; threads make them ready while the model runs."""
+        return _of_distinct(self._encode_images, images)
 
+    def encode_texts(self, texts: Sequence[str]) -> Encoded:
+        """Tokenize (cut at the context length, as the model's own tokenizer does) and encode, equal texts once."""
+        return _of_distinct(self._encode_texts, texts)
+
+    def _encode_images(self, images: Sequence[bytes]) -> Encoded:
         def ready(image: bytes) -> Prepared:
             picture = decode(image)
             _check_resized(picture.size, self.record.preprocess)
@@ -147,8 +153,7 @@ class Encoder:
         for start in range(0, len(done), size):
             yield done[start : start + size]
 
-    def encode_texts(self, texts: Sequence[str]) -> Encoded:
-        """Tokenize (cut at the context length, as the model's own tokenizer does) and encode."""
+    def _encode_texts(self, texts: Sequence[str]) -> Encoded:
         size = self.batch_size
         chunks = (list(self._tokenizer(list(texts[start : start + size]))) for start in range(0, len(texts), size))
         return self._encode(len(texts), chunks, self._model.encode_text)
@@ -215,6 +220,19 @@ def _given(future: Future[Prepared], count: int) -> Prepared:
         return future.result()
     except BadImage as problem:
         return [problem] * count
+
+
+_Input = TypeVar("_Input", bytes, str)
+
+
+def _of_distinct(encode: Callable[[Sequence[_Input]], Encoded], given: Sequence[_Input]) -> Encoded:
+    """Encode each distinct input once, so that equal ones get equal vectors, and pools that repeat them take less."""
+    places = {value: place for place, value in enumerate(dict.fromkeys(given))}
+    if len(places) == len(given):
+        return encode(given)
+    found, rows = encode(list(places)), [places[value] for value in given]
+    problems = {row: found.problems[place] for row, place in enumerate(rows) if place in found.problems}
+    return Encoded(found.vectors[rows], problems)
 
 
 def _check_resized(size: tuple[int, int], preprocess: Preprocess) -> None:
