@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dfndr_builders.evaluation import eval_clip, eval_filter
+from dfndr_builders.evaluation import eval_clip, eval_filter, train_clip
 from dfndr_builders.options import AsJson, DatasetPath, Device, Out, RecipePath
 
 __all__ = ["register"]
@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command()(report)
     app.command("train-dfn")(train_dfn)
     app.command("train-text-quality")(train_text_quality)
+    app.command("train-clip")(train_clip)
     app.command("eval-clip")(eval_clip)
     app.command("eval-filter")(eval_filter)
     app.command()(card)

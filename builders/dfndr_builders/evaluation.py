@@ -1,15 +1,16 @@
-"""The verbs that measure how good a model is."""
+"""The verbs that measure how good a model is, or what a selection teaches."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from dfndr_builders.options import AsJson, Device
+from dfndr_builders.options import AsJson, Device, Out, RecipePath
 
-__all__ = ["eval_clip", "eval_filter"]
+__all__ = ["eval_clip", "eval_filter", "train_clip"]
 
 Model = Annotated[
     str,
@@ -85,3 +86,31 @@ def eval_filter(
     how = {"resamples": resamples, "seed": seed}
     found = agreement_of(scorer, source, given, fraction=fraction, progress=console_progress(), **how)
     typer.echo(json.dumps(found.to_json(), indent=1, ensure_ascii=False) if as_json else str(found))
+
+
+def train_clip(
+    recipe: RecipePath,
+    out: Out,
+    kept: Annotated[
+        str | None,
+        typer.Option(metavar="DATASET|LIST", help="A dataset, a phase of selection, or uids (.txt, .parquet, .npy)."),
+    ] = None,
+    device: Device = "auto",
+    processes: Annotated[int, typer.Option(min=1, help="Processes that share each batch: one for each GPU.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Train the model of a recipe's [clip] on the recipe's pools, or on what of them was kept; again to go on."""
+    from dfndr.console import console_progress
+    from dfndr_builders.clip.train import train_clip as train
+    from dfndr_builders.induced import open_induced
+    from dfndr_builders.recipe_file import read_recipe
+
+    spec, pool = open_induced(read_recipe(recipe)[0], recipe.resolve().parent, device, kept=kept)
+    work = out.rstrip("/") + ".work"
+    result = train(spec, pool, out, work=work, processes=processes, progress=console_progress())
+    if as_json:
+        typer.echo(json.dumps(asdict(result), indent=1))
+        return
+    problems = "".join(f"; left out: {count:,} {reason}" for reason, count in result.problems.items())
+    about = f"{out}: trained on {result.samples:,} pairs, {result.samples_seen:,} seen{problems}"
+    typer.echo(f"{about}; measure it with dfndr eval-clip {out}")

@@ -99,6 +99,10 @@ def _phases(recipe: Recipe) -> list[str]:
     if recipe.views is not None and (encoders := [one.encoder for one in recipe.embed if "image" in one.of]):
         each = f"{recipe.views.count} forward passes for each row"
         phases.append(f"cost of the views: {each} by {', '.join(encoders)}, {_passes(recipe)}")
+    if recipe.clip is not None:
+        seen, epochs = recipe.clip.samples_seen, recipe.clip.epochs
+        length = f"{epochs} epochs" if seen is None else str(cost_of(recipe.clip.model, seen))
+        phases.append(f"by `dfndr train-clip` alone, train a CLIP model on what is kept: {length}")
     return phases
 
 

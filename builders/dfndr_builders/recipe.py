@@ -20,7 +20,7 @@ from dfndr_builders.measure.text_rules import TEXT_RULES
 from dfndr_builders.rules import Default, DropRule
 from dfndr_builders.sections import curation
 from dfndr_builders.sections.base import TRAINED, Misfit, Name, Strict
-from dfndr_builders.sections.dfn import Dfn
+from dfndr_builders.sections.dfn import Dfn, InducedClip
 from dfndr_builders.sections.models import Caption, Compute, Embed, Output
 from dfndr_builders.sections.pools import PoolRecipe
 from dfndr_builders.sections.scores import (
@@ -65,6 +65,7 @@ class Recipe(Strict):
     embed: list[Embed] = []
     output: Output = Output()
     compute: Compute = Compute()
+    clip: InducedClip | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
@@ -183,5 +184,8 @@ class Recipe(Strict):
 
     @property
     def digest(self) -> str:
-        """The sha256 of all that the recipe says, defaults included, comments and order of keys left out."""
-        return hashlib.sha256(canonical(self.model_dump(mode="json"))).hexdigest()
+        """The sha256 of all that the recipe says, defaults included, comments and order of keys left out.
+
+        So is [clip], of which no build depends.
+        """
+        return hashlib.sha256(canonical(self.model_dump(mode="json", exclude={"clip"}))).hexdigest()

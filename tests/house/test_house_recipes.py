@@ -28,6 +28,7 @@ SECTIONS = [
     (dfn.Dfn, ["`[dfn]`", "Keys of every training"]),
     (dfn.Finetune, ["`[dfn.finetune]`", "Keys of every training"]),
     (dfn.Averaging, ["`[dfn.averaging]`"]),
+    (dfn.InducedClip, ["`[clip]`", "Keys of every training"]),
     (scores.TextQualityTraining, ["`[text_quality]`"]),
     (scores.Clip, ["`clip`"]),
     (scores.TextQuality, ["`text-quality`"]),

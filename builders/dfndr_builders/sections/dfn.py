@@ -1,4 +1,4 @@
-"""[dfn]: a filter that a recipe trains itself; what every training of a CLIP model is told stands in `Training`."""
+"""[dfn]: a filter that a recipe trains itself; [clip]: the model that what it keeps induces."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dfndr_builders.dfn.presets import PRESETS, filled
 from dfndr_builders.sections.base import Fraction01, Misfit, Positive, Strict
 from dfndr_builders.sections.pools import PoolRecipe
 
-__all__ = ["Averaging", "Dfn", "Finetune"]
+__all__ = ["Averaging", "Dfn", "Finetune", "InducedClip"]
 
 Three = Annotated[tuple[float, float, float], Field(strict=False)]
 Pools = Annotated[list[PoolRecipe], Field(min_length=1)]
@@ -63,6 +63,10 @@ class Training(Steps):
         """Return what the trainer is given."""
         keys = {"pretrained": self.pretrained, "image_mean": self.image_mean, "image_std": self.image_std}
         return self._spec(self.model, {**keys, "seed": seed, "threads": threads, "device": device})
+
+
+class InducedClip(Training):
+    """A model that `dfndr train-clip` trains on the recipe's own pools, or on what of them was kept."""
 
 
 class Finetune(Steps):
