@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import select
 import sys
 import threading
 from pathlib import Path
@@ -39,7 +40,7 @@ def main(folder: str) -> None:
     import torch
     from open_clip_train import main as trainer
 
-    if not os.read(0, 1):
+    if not _is_let_go():
         return
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     os.chdir(folder)
@@ -71,9 +72,17 @@ def main(folder: str) -> None:
         _save(made[0], job["model"])
 
 
+def _is_let_go() -> bool:
+    """Wait for a byte on standard input and leave it there, for the other processes; say whether one came."""
+    waiting = select.poll()
+    waiting.register(0, select.POLLIN)
+    return any(event & select.POLLIN for _, event in waiting.poll())
+
+
 def _end_with_the_parent() -> None:
-    while os.read(0, 1):
-        pass
+    watching = select.poll()
+    watching.register(0, 0)  # that the other end is closed is told without being asked for
+    watching.poll()
     os._exit(1)
 
 

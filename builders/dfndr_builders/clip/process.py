@@ -32,12 +32,13 @@ def started_trainer(folder: str, *, threads: int, processes: int = 1) -> Iterato
 
     Leaving early ends them.
     """
-    # -P: a module in the present folder must not shadow an installed one.
-    command = [sys.executable, "-P", "-m", "dfndr_builders.clip.child", folder]
+    command = [sys.executable, "-m", "dfndr_builders.clip.child", folder]
     if processes > 1:
         torchrun = ["torch.distributed.run", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--max-restarts=0"]
-        command[3:3] = [*torchrun, f"--nproc-per-node={processes}", "-m"]
+        command[2:2] = [*torchrun, f"--nproc-per-node={processes}", "-m"]
     settings = {
+        # A module in the present folder must not shadow an installed one, in torchrun's children neither.
+        "PYTHONSAFEPATH": "1",
         "OMP_NUM_THREADS": str(threads),
         # On a busy machine threads that spin while they wait for each other take ten times as long as those that sleep.
         "OMP_WAIT_POLICY": "PASSIVE",
@@ -72,14 +73,12 @@ def follow(
     batch_size: int,
     losses: dict[int, float],
     task: Task,
-    *,
-    processes: int = 1,
 ) -> None:
     """Let the child go and report what it logs until it ends; raises ModelError where it fails or the loss does."""
     go, said = cast("IO[str]", process.stdin), cast("IO[str]", process.stdout)
     done, reason = 0, ""
     with suppress(BrokenPipeError):  # it ended before it was let go; what it said tells why
-        go.write("\n" * processes)
+        go.write("\n")
         go.flush()
     for line in said:
         now = _parse(line, batch_size)

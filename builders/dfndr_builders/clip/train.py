@@ -63,7 +63,7 @@ def train_clip(
         storage.put(folder, "job.json", canonical(_job(spec, data, workers, steps, processes)))
         losses = read_losses(folder, spec.batch_size)
         with progress.task("train dfn", steps.total * spec.batch_size, "samples") as task:
-            follow(process, folder, spec.batch_size, losses, task, processes=processes)
+            follow(process, folder, spec.batch_size, losses, task)
     result = TrainingResult(
         samples=data.samples,
         problems=data.problems,
