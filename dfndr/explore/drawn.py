@@ -54,7 +54,10 @@ def draw(fields: Mapping[str, Any], number: int, picture: bytes, *, max_pixels: 
         copy = decode(picture, max_pixels=max_pixels)
     except BadImage as problem:
         raise DataError(f"view {number}", expected="a picture", found=problem.detail, do=_DO) from problem
-    size = _size(fields) or copy.size
+    size = _size(fields)
+    if size is None:
+        do = "It cannot be drawn from another copy."
+        raise UsageError(f"view {number}", expected="the size of the picture it is for", found="none in the row", do=do)
     return thumbnail(apply(views[number], copy, size=_SIDE, made_for=size, rescale=True), _SIDE)
 
 

@@ -32,15 +32,16 @@ def quarters(size=(90, 60)):
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """Six rows: fine ones, one whose views are a script, one without a picture, one with a picture of another shape."""
+    """Six rows: fine ones, and one each whose views are a script, without a picture, of another shape, of no size."""
     views = [[view.to_json() for view in Sampler(count=4).views(0, str(row), SIZE)] for row in range(6)]
     views[0] = [View(100, 150, 100, 150).to_json(), View(0, 0, 100, 150).to_json(), *views[0][2:]]
     views[1] = [HOSTILE] * 4
     thumbnails = [{"bytes": quarters(), "path": None} for _ in range(6)]
     thumbnails[2], thumbnails[3] = None, {"bytes": picture(3), "path": None}
+    widths = pa.array([300] * 5 + [None], pa.int32())
     columns = {
         "views": pa.array(views, pa.list_(pa.string())),
-        "width": pa.array([300] * 6, pa.int32()),
+        "width": widths,
         "height": pa.array([200] * 6, pa.int32()),
         "thumbnail": pa.array(thumbnails, pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])),
     }
@@ -82,7 +83,14 @@ def test_views_that_are_none_or_have_no_picture_are_told_and_not_drawn(dataset, 
     explorer = Explorer(dataset)
     told = explorer.sample(uids[1])["views"]
     assert told["count"] == 0 and "found" in told["problem"]
-    for uid, number, error in ((uids[1], 0, DataError), (uids[2], 0, UsageError), (uids[3], 0, DataError)):
+    told = explorer.sample(uids[5])["views"]
+    assert (told["count"], told["boxes"], told["aspect"]) == (4, [], None)
+    for uid, number, error in (
+        (uids[1], 0, DataError),
+        (uids[2], 0, UsageError),
+        (uids[3], 0, DataError),
+        (uids[5], 0, UsageError),
+    ):
         with pytest.raises(error):
             explorer.view(uid, number)
     for number in (-1, 4, 10**30):

@@ -10,13 +10,14 @@ export function viewsOf(found, hasPictures) {
   if (!views || (!views.count && !views.problem)) return null;
   if (views.problem) return make("section", { class: "views" }, make("h3", {}, "Views"), make("p", { class: "soft" }, `They cannot be read: ${views.problem}`));
   const boxes = views.boxes.map((box) => boxOf(box));
+  const isDrawn = hasPictures && boxes.length > 0; // without the size of its picture nobody knows where a box lies
   const mark = (number, on) => boxes[number]?.classList.toggle("lit", on);
-  const tiles = views.said.map((said, number) => tile(found.uid, number, said, hasPictures, mark));
+  const tiles = views.said.map((said, number) => tile(found.uid, number, said, isDrawn, mark));
   const more = views.count - views.said.length;
   return make("section", { class: "views" }, make("h3", {}, `Views (${whole(views.count)})`),
     boxes.length ? frame(found.uid, views.aspect, boxes, hasPictures) : null, make("ol", {}, ...tiles),
     more > 0 ? make("p", { class: "soft" }, `${whole(more)} more are not shown.`) : null,
-    hasPictures ? make("p", { class: "soft" }, "Drawn from the small picture, so coarser than what the encoders saw.") : null);
+    isDrawn ? make("p", { class: "soft" }, "Drawn from the small picture, so coarser than what the encoders saw.") : null);
 }
 
 function boxOf([x, y, width, height]) {
@@ -30,9 +31,9 @@ function frame(uid, aspect, boxes, hasPictures) {
   return place;
 }
 
-function tile(uid, number, said, hasPictures, mark) {
+function tile(uid, number, said, isDrawn, mark) {
   const parts = said.split(", ").map((part) => make("span", {}, part));
-  const seen = hasPictures ? make("img", { src: address(uid, number), alt: `View ${number}: ${said}`, loading: "lazy", decoding: "async", draggable: false,
+  const seen = isDrawn ? make("img", { src: address(uid, number), alt: `View ${number}: ${said}`, loading: "lazy", decoding: "async", draggable: false,
     on: { error: (event) => event.target.replaceWith(make("span", { class: "none" }, "no picture")) } }) : null;
   const light = (on) => () => mark(number, on);
   return make("li", { tabIndex: 0, title: said, on: { mouseenter: light(true), mouseleave: light(false), focus: light(true), blur: light(false) } },
