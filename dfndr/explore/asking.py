@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import copy
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dfndr import storage
 from dfndr.dataset import Dataset
 from dfndr.encoder import Encoded, Encoder
 from dfndr.errors import DataError, UsageError
+from dfndr.explore.indexes import Indexes
 from dfndr.explore.reading import Reading
 from dfndr.format.schema import Space
-from dfndr.nearest import encoder_of, opened_index
-from dfndr.search import Index
+from dfndr.nearest import encoder_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,32 +32,14 @@ class Asking:
     def __init__(
         self, reading: Reading, *, index: str | None = None, pretrained: str | None = None, device: str = "auto"
     ) -> None:
-        self._reading, self._place, self._pretrained, self._device = reading, index, pretrained, device
-        self._indexes: dict[str, Index] = {}
-        self._rows: dict[str, npt.NDArray[np.int64]] = {}
+        self._reading, self._pretrained, self._device = reading, pretrained, device
+        self.indexes = Indexes(reading, place=index)
         self._encoders: dict[str, Encoder] = {}
-        self._indexing, self._encoding = threading.Lock(), threading.Lock()
+        self._encoding = threading.Lock()
 
     @property
     def _dataset(self) -> Dataset:
         return self._reading.dataset
-
-    def index(self, space: str) -> Index:
-        """Return the index over a space: the one at hand, the one saved, or a new one, which is saved where asked."""
-        name = self._dataset.space(space).name
-        with self._indexing:
-            if name not in self._indexes:
-                self._indexes[name] = opened_index(self._dataset, name, self._saved_at(name))
-            return self._indexes[name]
-
-    def _saved_at(self, space: str) -> str | None:
-        if self._place is None:
-            return None
-        if storage.exists(storage.join(self._place, "index.json")):  # one index, as `dfndr search --index` saves it
-            only = Index.load(self._place, dataset=self._dataset)
-            self._indexes.setdefault(only.space.name, only)
-            return self._place if only.space.name == space else None
-        return str(Path(self._place) / space)
 
     def words(self, space: str, words: str) -> Vectors:
         """Return the vector of some words, shape (1, dim)."""
@@ -102,7 +82,7 @@ class Asking:
 
         if mask is not None and int(mask.sum()) <= _FEW:
             return self._among(space, vector, np.flatnonzero(mask), leave_out)[:count]
-        index, rows = self.index(space), self._rows_of(space)
+        index, rows = self.indexes.of(space), self.indexes.rows_of(space)
         found = index.search(vector, k=count + 1, mask=None if mask is None else mask[rows])
         pairs = [
             (self._reading.row_of(str(uid)), float(score))
@@ -110,13 +90,10 @@ class Asking:
         ]
         return [(row, score) for row, score in pairs if row != leave_out][:count]
 
-    def _rows_of(self, space: str) -> npt.NDArray[np.int64]:
-        """Return the dataset's row of each row of an index: rows without a vector are not in it."""
-        index = self.index(space)
-        with self._indexing:
-            if space not in self._rows:
-                self._rows[space] = self._reading.rows_of(index.packed_uids)
-            return self._rows[space]
+    def recall_of(self, space: str, mask: Mask | None = None) -> float:
+        """Return the share of the ten nearest that such a search finds: 1 where every vector is looked at."""
+        looked_at = mask is not None and int(mask.sum()) <= _FEW
+        return 1.0 if looked_at else self.indexes.of(space).recall_at_10
 
     def _among(
         self, space: str, vector: Vectors, rows: npt.NDArray[np.int64], leave_out: int | None

@@ -53,8 +53,9 @@ class Explorer:
         """
         images = [space.name for space in self.dataset.manifest.spaces if space.modality == "image"]
         with suppress(DfndrError):
+            self.reading.warm(self._summary)
             if images:
-                self.asking.index(images[0])
+                self.asking.indexes.of(images[0])
         with suppress(ImportError):
             import_module("open_clip")
 
@@ -120,7 +121,12 @@ class Explorer:
         until = min(start + count, MAX_COUNT)
         found = self.asking.nearest(space, vector, count=until, mask=mask, leave_out=leave_out)
         total = len(self.reading) if mask is None else int(mask.sum())
-        return {"matched": total, "samples": self._samples(list(found[start:until]))}
+        recall = self.asking.recall_of(space, mask)
+        return {"matched": total, "recall": recall, "samples": self._samples(list(found[start:until]))}
+
+    def indexes(self) -> dict[str, Any]:
+        """Return how the index of each space stands."""
+        return {"indexes": self.asking.indexes.told()}
 
     def histogram(self, name: str, wanted: Filter) -> dict[str, Any]:
         """Return equal bars from the least to the most of a column: `edges`, one more than `counts`."""

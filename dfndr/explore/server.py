@@ -60,6 +60,10 @@ def create_app(explorer: Explorer) -> Guard:
     def about() -> JSONResponse:
         return answer(explorer.about())
 
+    @app.get("/api/indexes")
+    def indexes() -> JSONResponse:
+        return answer(explorer.indexes())
+
     @app.get("/api/browse")
     def browse(filter: Words = "", order: Words = "shuffled", start: Start = 0, count: Count = 60) -> JSONResponse:
         return answer(explorer.browse(Filter.from_json(filter), order=order, start=start, count=count))
@@ -93,13 +97,19 @@ def create_app(explorer: Explorer) -> Guard:
     def around(column: Words, at: float, filter: Words = "", count: Count = 24) -> JSONResponse:
         return answer(explorer.around(column, at, Filter.from_json(filter), count=count))
 
-    @app.get("/api/sample/{uid}")
-    def sample(uid: str) -> JSONResponse:
-        return answer(explorer.sample(uid))
-
+    _add_samples(app, explorer)
     _add_pictures(app, explorer)
     _add_page(app)
     return Guard(app)
+
+
+def _add_samples(app: "FastAPI", explorer: Explorer) -> None:
+    """Serve what is told of one sample, by its uid."""
+    from fastapi.responses import JSONResponse
+
+    @app.get("/api/sample/{uid}")
+    def sample(uid: str) -> JSONResponse:
+        return JSONResponse(explorer.sample(uid), headers=_FRESH)
 
 
 def _add_pictures(app: "FastAPI", explorer: Explorer) -> None:

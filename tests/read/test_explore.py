@@ -203,11 +203,11 @@ def test_values_that_json_cannot_say_are_said_in_words():
 
 def test_indexes_are_kept_by_space_and_one_saved_by_search_is_taken(tmp_path):
     dataset = write_dataset(tmp_path / "data")
-    Explorer(dataset, index=str(tmp_path / "kept")).asking.index(TEXT.name)
+    Explorer(dataset, index=str(tmp_path / "kept")).asking.indexes.of(TEXT.name)
     assert Index.load(str(tmp_path / "kept" / TEXT.name), dataset=dataset).space == TEXT
     Index.build(dataset, IMAGE.name).save(str(tmp_path / "one"))
     explorer = Explorer(dataset, index=str(tmp_path / "one"))
-    assert explorer.asking.index(TEXT.name).space == TEXT and explorer.asking.index(IMAGE.name).space == IMAGE
+    assert [explorer.asking.indexes.of(space.name).space for space in (TEXT, IMAGE)] == [TEXT, IMAGE]
     assert Index.load(str(tmp_path / "one")).space == IMAGE, "it was not written over"
 
 

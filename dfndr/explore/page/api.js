@@ -38,6 +38,7 @@ async function ask(path, parameters, options = {}) {
 }
 
 export const about = () => ask("/api/about", {});
+export const indexes = () => fetch("/api/indexes").then((answer) => (answer.ok ? answer.json() : { indexes: [] }));
 export const browse = (parameters, signal) => ask("/api/browse", parameters, { signal });
 export const near = (parameters, signal) => ask("/api/near", parameters, { signal });
 export const nearPicture = (picture, parameters, signal) =>

@@ -5,6 +5,7 @@ import { byId, cut, make, message, short, whole } from "./dom.js";
 import { filterPanel } from "./filters.js";
 import { openFlags, toggle } from "./flags.js";
 import { card, mark, picture, setPictures, step } from "./grid.js";
+import { watchIndexes } from "./indexes.js";
 import { closeSample, openSample, showSample } from "./sample.js";
 import { scorePanel } from "./scores.js";
 
@@ -80,7 +81,7 @@ async function render() {
   byId("query").value = view.kind === "words" ? view.words : "";
   document.title = `${titles[view.kind](view)} · ${state.about.name}`;
   byId("results").classList.add("stale");
-  const slow = setTimeout(() => { byId("status").textContent = "Still at it: what is needed for the first time, a model or an index, is made ready."; }, 1500);
+  const slow = setTimeout(() => { byId("status").textContent = "Still at it: what is needed for the first time, a model or an index, is made ready."; watchIndexes(labelOf); }, 1500);
   signal.addEventListener("abort", () => clearTimeout(slow));
   try {
     await views[view.kind](view, signal);
@@ -108,7 +109,7 @@ function nothing() {
 // A grid that asks for more as long as there is more.
 async function listed(ask, tell, signal) {
   const found = await ask(0);
-  byId("status").textContent = tell(found.matched);
+  byId("status").textContent = tell(found.matched) + (found.recall < 1 ? `; about ${Math.round(100 * found.recall)} % of the nearest are found` : "");
   if (!found.samples.length) { byId("results").replaceChildren(nothing()); return; }
   const grid = make("div", { class: "grid" }, ...found.samples.map((sample) => card(sample, actions)));
   const more = make("button", { class: "plain more", hidden: found.samples.length < PAGE, on: { click: async () => {
@@ -287,6 +288,7 @@ async function begin() {
   if (first) choose(first.name, false);
   if (Array.isArray(history.state?.trail) && history.state.trail.every((view) => view.kind in views)) state.trail = history.state.trail;
   listen();
+  watchIndexes(labelOf);
   await render();
 }
 
