@@ -106,20 +106,26 @@ class Page:
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         return int(re.search(rf"{what}:\s+(\d+)", status)[1]) / (1 << 20)  # type: ignore[index]
 
+    def processor_s(self) -> float:
+        """Return the processor's time that it has taken, of all its threads."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> None:
         """End it."""
         self._process.terminate()
         self._process.wait()
 
 
-def timed(runs: int, ask: Callable[[int], object]) -> str:
-    """Ask so many different questions, and tell the median and the slowest."""
-    seconds = []
+def timed(page: Page, runs: int, ask: Callable[[int], object]) -> str:
+    """Ask so many different questions, and tell the median, the slowest, and the processor's time for each."""
+    seconds, before = [], page.processor_s()
     for number in range(runs):
         begin = time.perf_counter()
         ask(number)
         seconds.append(1e3 * (time.perf_counter() - begin))
-    return f"{statistics.median(seconds):8.0f} {max(seconds):9.0f}"
+    each = 1e3 * (page.processor_s() - before) / runs
+    return f"{statistics.median(seconds):9.0f} {max(seconds):9.0f} {each:9.0f}"
 
 
 def measure(root: Path, index: Path, runs: int) -> None:
@@ -149,9 +155,9 @@ def measure(root: Path, index: Path, runs: int) -> None:
         "a page of samples": lambda number: page.ask("api/browse", start=60 * number),
         "one sample": lambda number: page.ask(f"api/sample/{uids[number]}"),
     }
-    print(f"{'':28}{'median ms':>9} {'slowest':>9}")
+    print(f"{'':28} {'median ms':>9} {'slowest':>9} {'CPU each':>9}")
     for name, ask in questions.items():
-        print(f"{name:28} {timed(runs, ask)}", flush=True)
+        print(f"{name:28} {timed(page, runs, ask)}", flush=True)
     print(
         f"memory: {page.memory_gib('VmHWM'):.1f} GiB at most, {page.memory_gib('RssAnon'):.1f} GiB without mapped files"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from dfndr.dataset import Dataset
@@ -36,12 +37,13 @@ class Asking:
         self.indexes = Indexes(reading, place=index)
         self._encoders: dict[str, Encoder] = {}
         self._encoding = threading.Lock()
+        self.words = lru_cache(maxsize=256)(self._words)
 
     @property
     def _dataset(self) -> Dataset:
         return self._reading.dataset
 
-    def words(self, space: str, words: str) -> Vectors:
+    def _words(self, space: str, words: str) -> Vectors:
         """Return the vector of some words, shape (1, dim)."""
         if not words.strip():
             raise UsageError("search", expected="words to search by", found="none", do="Say what to look for.")

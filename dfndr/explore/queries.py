@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dfndr.dataset import Dataset
 from dfndr.errors import DfndrError, UsageError
 from dfndr.explore import drawn
+from dfndr.explore.alike import Alike
 from dfndr.explore.asking import Asking
 from dfndr.explore.dropped import Dropped
 from dfndr.explore.reading import Reading
@@ -41,9 +43,10 @@ class Explorer:
         self.dataset, self.reading = dataset, Reading(dataset)
         self.values = Values(self.reading)
         self.asking = Asking(self.reading, index=index, pretrained=pretrained, device=device)
-        self._dropped = Dropped(dataset)
+        self._dropped, self._alike = Dropped(dataset), Alike(self.reading, self.asking)
         self._summary = [name for name in ("text", "source", "captions") if name in self.reading.schema.names]
         self._thumbnails = "thumbnail" in self.reading.schema.names
+        self._shuffle = lru_cache(maxsize=2)(lambda rows: rng_for(0, "explore").permutation(rows))
         self._about = self._read_about()
 
     def prepare(self) -> None:
@@ -86,7 +89,7 @@ class Explorer:
         rows = np.arange(len(self.reading)) if mask is None else np.flatnonzero(mask)
         notes: list[float | None] = []
         if order == "shuffled":
-            rows = rows[rng_for(0, "explore").permutation(len(rows))[start : start + count]]
+            rows = rows[self._shuffle(len(rows))[start : start + count]]
         elif order[:1] in ("+", "-"):
             values = self.values.numbers(order[1:])[rows]
             rows, values = rows[np.isfinite(values)], values[np.isfinite(values)]
@@ -193,6 +196,10 @@ class Explorer:
         names = [name for name in ("views", "width", "height") if name in self.reading.schema.names]
         (fields,) = self.reading.take(names, [self.reading.row_of(uid)])
         return drawn.draw(fields, number, self.thumbnail(uid)[0], max_pixels=_MOST_PIXELS)
+
+    def alike(self, uid: str) -> dict[str, Any]:
+        """Return the samples that are one's duplicates, exact or near; it may wait for an index."""
+        return {"samples": self._alike.of(uid)}
 
     def thumbnail(self, uid: str) -> tuple[bytes, str]:
         """Return a sample's thumbnail and its media type; raises UsageError where it has none that can be shown."""

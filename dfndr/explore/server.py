@@ -111,6 +111,10 @@ def _add_samples(app: "FastAPI", explorer: Explorer) -> None:
     def sample(uid: str) -> JSONResponse:
         return JSONResponse(explorer.sample(uid), headers=_FRESH)
 
+    @app.get("/api/alike/{uid}")
+    def alike(uid: str) -> JSONResponse:
+        return JSONResponse(explorer.alike(uid), headers=_FRESH)
+
 
 def _add_pictures(app: "FastAPI", explorer: Explorer) -> None:
     """Serve the samples' small pictures, and their views drawn from those."""

@@ -116,6 +116,12 @@ def test_more_is_shown_where_there_is_more(page):
     assert len(set(shown(page))) == ROWS and page.locator(".more").is_hidden()
 
 
+def test_the_page_of_a_sample_tells_that_it_has_no_duplicates(page, uids):
+    page.fill("#query", uids[6])
+    page.press("#query", "Enter")
+    page.locator("#duplicates p", has_text="None in this dataset").wait_for()
+
+
 def test_two_spaces_stand_side_by_side(page):
     page.keyboard.press("ArrowRight")
     page.keyboard.press("s")

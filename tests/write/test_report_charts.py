@@ -88,6 +88,15 @@ def test_a_far_outlier_is_counted_at_the_end_and_does_not_flatten_the_rest():
     assert (found.lowest, found.highest) == (values.min(), 1e6)
 
 
+def test_bars_by_powers_reach_over_eight_of_ten_and_their_labels_do_not_run_into_each_other():
+    values = 10.0 ** rng_for(0, "tiny chances").uniform(-27, 0, 3000)
+    (found,) = histograms(None, lambda: [{"quality": values}], ["quality"])
+    assert found.is_log and found.is_cut_off and found.edges[0] >= 0.9e-8
+    assert found.after.sum() == 3000 and found.after[0] > 1900, "what is smaller is counted in the first bar"
+    drawn = str(histogram(found, title="quality", limit="cut"))
+    assert 3 <= drawn.count('class="tick"') <= 6
+
+
 def test_a_limit_far_from_every_value_does_not_stretch_the_axis():
     values = np.arange(50.0)
     (found,) = histograms(None, lambda: [{"words": values}], ["words"], marks={"words": [1_000.0, 3.0]})

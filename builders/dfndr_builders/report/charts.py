@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import floor, log10
+from math import ceil, floor, log10
 
 import numpy as np
 
@@ -71,6 +71,7 @@ def waterfall(funnel: Sequence[Step], told: dict[str, str]) -> Html:
     return element("table", element("thead", head), element("tbody", *lines), class_="fall")
 
 
+_MOST_POWERS = 6
 _HEAD = (("", None), ("", "track"), ("rows", "n"), ("of the pool", "n"))
 
 
@@ -181,7 +182,8 @@ def _ticks(found: Histogram) -> list[float]:
     low, high = float(found.edges[0]), float(found.edges[-1])
     if found.is_log:
         powers = [10.0**power for power in range(floor(log10(low)), floor(log10(high)) + 2)]
-        return [tick for tick in powers if low <= tick <= high]
+        inside = [tick for tick in powers if low <= tick <= high]
+        return inside[:: -max(1, ceil(len(inside) / _MOST_POWERS))][::-1]
     rough = (high - low) / _TICKS
     power = 10.0 ** floor(log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)

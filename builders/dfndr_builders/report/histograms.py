@@ -19,6 +19,8 @@ _SEEN_PER_TABLE = 4_096
 _TAILS = (0.001, 0.999)
 _LOG_RATIO = 200.0
 """From which ratio of the largest value to the smallest the bars are spaced by powers."""
+_MOST_RATIO = 1e8
+"""Below so much less than the largest value, bars spaced by powers end: what is smaller is counted in the first."""
 
 Numbers = npt.NDArray[np.float64]
 Values = Callable[[], Iterable[Mapping[str, Numbers]]]
@@ -116,6 +118,7 @@ def _edges(found: _Range, mark: float | None) -> tuple[Numbers, bool]:
     if mark is not None:
         low, high = min(low, mark), max(high, mark)
     if low > 0 and high / low > _LOG_RATIO:
+        low = max(low, min(high / _MOST_RATIO, high if mark is None else mark / 10))
         return _powers(low, high, mark, bars), True
     width = (high - low) / bars
     if found.is_whole:

@@ -27,7 +27,7 @@ def header(facts: Facts) -> Html:
     told: Html | str = f"{number(rows)} rows"
     if steps:
         told = join([element("b", number(rows)), f" of {number(steps[0].rows_in)} rows of the pool are kept: ",
-                     element("b", share(rows, steps[0].rows_in))])  # fmt: skip
+                     element("b", share(rows, steps[0].rows_in).replace(" ", "\N{NO-BREAK SPACE}"))])  # fmt: skip
     splits = {
         name: sum(shard.rows for shard in manifest.shards if shard.split == name) for name in ("train", "validation")
     }
@@ -67,7 +67,10 @@ def _listed(given: object) -> list[dict[str, object]]:
 
 
 def _words(given: dict[str, object]) -> str:
-    return " ".join(f"{name} {found}" for name, found in given.items() if found not in (None, [], False))
+    entries = sorted(given.items(), key=lambda entry: entry[0] != "column")
+    kept = [(name, found) for name, found in entries if found is not None and found != [] and found is not False]
+    called = {"column": "by"}
+    return ", ".join(name if found is True else f"{called.get(name, name)} {found}" for name, found in kept)
 
 
 def _versions(manifest: Manifest) -> list[str]:
@@ -221,10 +224,18 @@ def timings(facts: Facts) -> Html | None:
     whole = sum(timing.seconds for timing in found) or 1.0
     rows = []
     for timing in found:
-        rate = number(round(timing.rows / timing.seconds)) if timing.rows and timing.seconds > 0 else UNKNOWN
+        rate = number(round(timing.rows / timing.seconds)) if timing.rows > 1 and timing.seconds > 0 else UNKNOWN
+        many = number(timing.rows) if timing.rows > 1 else UNKNOWN
         units, length = number(timing.units) if timing.units else UNKNOWN, bar([("kept", timing.seconds / whole)])
         rows.append(
-            [outside(timing.phase, limit=40), length, duration(timing.seconds), number(timing.rows), units, rate]
+            [
+                outside(timing.phase, limit=40),
+                length,
+                duration(timing.seconds),
+                many,
+                units,
+                rate,
+            ]
         )
     head = ["phase", "", "time", "rows", "shards", "rows a second"]
     return _section("timings", "Timings", cells(head, rows, left=2))

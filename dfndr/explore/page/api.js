@@ -46,4 +46,5 @@ export const nearPicture = (picture, parameters, signal) =>
 export const histogram = (parameters) => ask("/api/histogram", parameters);
 export const around = (parameters, signal) => ask("/api/around", parameters, { signal });
 export const sample = (uid) => ask(`/api/sample/${encodeURIComponent(uid)}`, {});
+export const alike = (uid) => ask(`/api/alike/${encodeURIComponent(uid)}`, {});
 export const thumbnail = (uid) => `/thumbnail/${encodeURIComponent(uid)}`;

@@ -55,7 +55,7 @@ const titles = {
   words: (view) => `“${cut(view.words, 40)}”`,
   picture: (view) => cut(view.name, 30),
   sample: (view) => cut(view.text || view.uid, 30),
-  compare: (view) => `${cut(view.text || view.uid, 24)} — side by side`,
+  compare: () => "Side by side",
   around: (view) => `${view.column} at ${short(view.at)}`,
 };
 

@@ -1,7 +1,8 @@
 // One sample: its picture, its text and captions, and every field that the dataset has of it.
 
+import { duplicatesOf } from "./alike.js";
 import * as api from "./api.js";
-import { byId, make, message, short, toast, whole } from "./dom.js";
+import { byId, make, message, short, toast } from "./dom.js";
 import { isFlagged, toggle } from "./flags.js";
 import { picture } from "./grid.js";
 import { viewsOf } from "./views.js";
@@ -41,7 +42,7 @@ export async function showSample(sample, about, actions) {
     make("div", { class: "row" }, ...near, compare, flag),
     near.length ? null : make("p", { class: "soft" }, "No space holds a vector of this sample."),
     make("div", { class: "row uid" }, make("code", {}, found.uid), make("button", { class: "quiet", on: { click: () => copy(found.uid) } }, "Copy")),
-    droppedFor(found.dropped), viewsOf(found, about.thumbnails), table({ split }, fields, about)].filter(Boolean));
+    duplicatesOf(found.uid, found.dropped, actions.open), viewsOf(found, about.thumbnails), table({ split }, fields, about)].filter(Boolean));
 }
 
 async function copy(uid) {
@@ -53,14 +54,6 @@ function captionsOf(fields) {
   if (!captions.length) return "";
   return make("section", {}, make("h3", {}, "Captions"), make("ol", { class: "captions" }, ...captions.map((caption, place) => make("li", {}, String(caption),
     make("span", { class: "soft" }, [fields.caption_scores?.[place], fields.caption_models?.[place]].filter((value) => value !== undefined && value !== null).map(short).join(" · "))))));
-}
-
-function droppedFor(dropped) {
-  if (!dropped?.rows) return null;
-  const say = { same_image: "same image file", same_text: "same text", near_duplicate: "near duplicate", semantic_duplicate: "close in its space" };
-  const all = dropped.rows > dropped.samples.length ? `; the ${dropped.samples.length} closest` : "";
-  return make("details", {}, make("summary", {}, `Stands for ${whole(dropped.rows)} that the build dropped${all}`), make("ul", { class: "dropped" },
-    ...dropped.samples.map((one) => make("li", {}, `${say[one.reason] ?? one.reason}, distance ${short(one.distance)} `, make("code", {}, one.uid)))));
 }
 
 function table(first, fields, about) {
