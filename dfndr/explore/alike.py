@@ -21,6 +21,7 @@ __all__ = ["Alike", "difference_hash"]
 _EXACT = {"sha256": "the same file", "text": "the same text"}
 _LOOKED_AT = 48
 _MOST_BITS = 6
+_LEAST_CONTRAST = 16  # of 255
 _MOST_PIXELS = 1 << 22
 
 
@@ -64,7 +65,10 @@ class Alike:
 
 
 def difference_hash(data: bytes) -> int | None:
-    """Return the 64 bits of a picture's difference hash; None for what is no picture of at most four megapixels."""
+    """Return the 64 bits of a picture's difference hash; None for what is no picture of at most four megapixels.
+
+    A picture of hardly any contrast has none either: its bits would say nothing.
+    """
     try:
         from PIL import Image
 
@@ -72,6 +76,8 @@ def difference_hash(data: bytes) -> int | None:
     except (BadImage, ImportError):
         return None
     grey = small.tobytes()
+    if max(grey) - min(grey) < _LEAST_CONTRAST:
+        return None
     pairs = ((grey[place], grey[place + 1]) for place in range(72) if place % 9 < 8)
     return sum((left < right) << bit for bit, (left, right) in enumerate(pairs))
 

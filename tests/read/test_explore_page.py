@@ -220,6 +220,21 @@ def test_words_without_a_model_are_explained_and_the_rest_goes_on(page):
     status(page, "90 samples")
 
 
+def test_how_far_an_index_is_stands_on_the_page_until_it_is_ready(browser, dataset):
+    explorer = Explorer(dataset)
+    making = explorer.asking.indexes._making["image/enc"]
+    making.state, making._done, making._total = "making", 45, ROWS
+    served = Served(explorer)
+    pages = opened_page(browser, served.url)
+    page = next(pages)
+    page.locator("#making", has_text="Making the index of image: 50 % of 90 samples").wait_for()
+    assert page.locator("#making progress").evaluate("bar => bar.value") == 50
+    making.state = "none"
+    page.locator("#making").wait_for(state="hidden")
+    pages.close()
+    served.stop()
+
+
 def test_a_server_that_is_gone_is_told(browser, dataset):
     served = Served(Explorer(dataset))
     pages = opened_page(browser, served.url)
