@@ -215,7 +215,7 @@ def test_the_page_is_used_by_keys_alone(page):
 def test_words_without_a_model_are_explained_and_the_rest_goes_on(page):
     page.fill("#query", "a red thing")
     page.press("#query", "Enter")
-    page.locator(".message", has_text="need the model").wait_for(timeout=60_000)  # torch is loaded
+    page.locator(".message", has_text="need the model").wait_for(timeout=180_000)  # torch is loaded
     page.locator(".message button", has_text="Back").click()
     status(page, "90 samples")
 
