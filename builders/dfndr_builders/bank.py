@@ -17,9 +17,10 @@ from dfndr.format.schema import Space
 from dfndr_builders.context import Context, listing
 from dfndr_builders.embed import Embed
 from dfndr_builders.opened import open_pool
-from dfndr_builders.phase import Model, phase_digest, run_phase, step_of
+from dfndr_builders.phase import phase_digest, run_phase, step_of
 from dfndr_builders.pools.base import Pool, uid_of
 from dfndr_builders.rows import read_range
+from dfndr_builders.scorer import OpenModel
 from dfndr_builders.sections.models import Caption
 from dfndr_builders.stage import good_rows
 from dfndr_builders.work import Job, Unit
@@ -48,7 +49,7 @@ def bank_given(context: Context, given: Caption) -> tuple[Pool | str, object]:
     return pool, [given.bank.model_dump(mode="json"), listing(pool)]
 
 
-def embed_bank(context: Context, given: Caption, scorer: Model) -> str:
+def embed_bank(context: Context, given: Caption, scorer: OpenModel) -> str:
     """Embed the caption bank, or what is left to do of it; return its root."""
     bank, content = bank_given(context, given)
     record = scorer.record

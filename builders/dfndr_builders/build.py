@@ -19,7 +19,6 @@ from dfndr.dataset import open_dataset
 from dfndr.encoder import pick_device
 from dfndr.format.manifest import Manifest, write_manifest
 from dfndr.format.schema import SPLITS, Space
-from dfndr.heads.scores import open_head
 from dfndr.models import load_model
 from dfndr.progress import SILENT, Progress
 from dfndr_builders.audit import write_audits
@@ -32,18 +31,18 @@ from dfndr_builders.deriving import Derivation, derive_all
 from dfndr_builders.embed import Embed
 from dfndr_builders.opened import open_measures, open_pools
 from dfndr_builders.output import claimed, sweep
-from dfndr_builders.phase import Model, content_digest, phase_digest, run_phase, step_of
+from dfndr_builders.phase import content_digest, phase_digest, run_phase, step_of
 from dfndr_builders.pools.base import Pool
 from dfndr_builders.recipe_file import read_recipe, resolve_weights
 from dfndr_builders.report.samples import choose as choose_samples
 from dfndr_builders.report.samples import collect
 from dfndr_builders.rows import SelectedRows
+from dfndr_builders.scorer import OpenModel
 from dfndr_builders.scoring import Scored, score
 from dfndr_builders.sections.base import TRAINED
-from dfndr_builders.sections.scores import TRAINED_QUALITY, Head, TextQuality
+from dfndr_builders.site import check_scorers
 from dfndr_builders.sources import count_files, counts_by_source
 from dfndr_builders.stage import Chain, Stage
-from dfndr_builders.text_quality import TextQuality as TextQualityModel
 from dfndr_builders.thumbnail import Thumbnail
 from dfndr_builders.training import train_filter
 from dfndr_builders.views import DrawViews
@@ -87,9 +86,9 @@ def _run(context: Context) -> Manifest:
 
 def _announce(context: Context) -> None:
     recipe = context.recipe
-    given = [*recipe.clips, *recipe.embed]
     specs = [
-        one.spec("", recipe.compute, context.device, resolve_weights(one.pretrained, context.folder)) for one in given
+        one.spec("", recipe.compute, context.device, resolve_weights(one.pretrained, context.folder))
+        for _, one in recipe.models
     ]
     fetched = sorted({spec.pretrained for spec in specs if spec.needs_network and spec.pretrained != TRAINED})
     if fetched:
@@ -100,29 +99,26 @@ def _look_ahead(context: Context) -> None:
     """Raise now, and not after hours of training and scoring, where what comes later is not there."""
     pick_device(context.device)
     recipe = context.recipe
-    scorers = [context.model(given, given.name) for given in recipe.clips if given.pretrained != TRAINED]
-    encoders = [context.model(given, given.encoder) for given in recipe.embed if given.pretrained != TRAINED]
-    for model in (*scorers, *encoders):
-        load_model(model.spec)
+    for given in recipe.embed:
+        if given.pretrained != TRAINED:
+            load_model(context.model(given, given.encoder).spec)
     for caption in recipe.caption:
         bank_given(context, caption)
     recipe.selection().check()
     read_lists(recipe, context.folder)
+    for kept_out in recipe.decontaminate:
+        open_pools(kept_out.pool, context.folder, recipe.seed).shards()
     for measure in open_measures(recipe.measure, context.folder)[0]:
         measure.open()
-    for given in recipe.score:
-        if isinstance(given, Head):
-            open_head(context.resolve(given.head))
-        elif isinstance(given, TextQuality) and given.weights != TRAINED_QUALITY:
-            TextQualityModel.load(context.resolve(given.weights))
+    check_scorers(context)
 
 
-def _captions(context: Context, models: Mapping[str, Model]) -> tuple[list[Stage], list[object]]:
+def _captions(context: Context, models: Mapping[str, OpenModel]) -> tuple[list[Stage], list[object]]:
     """Return the stages that caption, over banks that are embedded now, and all that the captions depend on."""
     stages: list[Stage] = []
     told: list[object] = []
     for caption in context.recipe.caption:
-        scorer = models[caption.scorer or next(iter(models))]
+        scorer = models[caption.scorer or context.recipe.clips[0].name]
         bank = embed_bank(context, caption, scorer)
         told.append([caption.model_dump(mode="json"), content_digest(open_dataset(bank).manifest)])
         stages.append(CaptionStage(Retrieval(bank, scorer.spec, caption.per_image, context.recipe.seed)))

@@ -11,6 +11,7 @@ import typer
 
 from dfndr_builders.evaluation import eval_clip, eval_filter, train_clip
 from dfndr_builders.options import AsJson, DatasetPath, Device, Out, RecipePath
+from dfndr_builders.scorer_training import train_image_classifier, train_m3ae, train_text_quality
 
 __all__ = ["register"]
 
@@ -25,6 +26,8 @@ def register(app: typer.Typer) -> None:
     app.command()(report)
     app.command("train-dfn")(train_dfn)
     app.command("train-text-quality")(train_text_quality)
+    app.command("train-image-classifier")(train_image_classifier)
+    app.command("train-m3ae")(train_m3ae)
     app.command("train-clip")(train_clip)
     app.command("eval-clip")(eval_clip)
     app.command("eval-filter")(eval_filter)
@@ -135,17 +138,6 @@ def train_dfn(
     kept = f"; alpha {trained.averaging['alpha']} of the averages" if trained.averaging else ""
     about = f"{out}: trained on {trained.result.samples:,} pairs, {trained.samples_seen:,} seen{kept}"
     typer.echo(f"{about}; use it as local-dir:{out}")
-
-
-def train_text_quality(recipe: RecipePath, out: Out, as_json: AsJson = False) -> None:
-    """Train the text-quality classifier of a recipe's [text_quality] section into a folder that a score can name."""
-    from dfndr.console import console_progress
-    from dfndr_builders.recipe_file import read_recipe
-    from dfndr_builders.training import train_quality
-
-    trained = train_quality(read_recipe(recipe)[0], recipe.resolve().parent, out, progress=console_progress())
-    about = f"{out}: {trained.curated:,} curated and {trained.raw:,} raw texts; held out, AUC {trained.auc:.4f}"
-    typer.echo(json.dumps(asdict(trained), indent=1) if as_json else f'{about}; use it as weights = "{out}"')
 
 
 def select(

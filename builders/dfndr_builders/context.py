@@ -15,9 +15,9 @@ from dfndr_builders.phase import Model, made_with
 from dfndr_builders.pools.base import Pool
 from dfndr_builders.recipe import Recipe
 from dfndr_builders.recipe_file import resolve, resolve_weights
+from dfndr_builders.scorer import OpenModel
 from dfndr_builders.sections.base import TRAINED
-from dfndr_builders.sections.models import Embed
-from dfndr_builders.sections.scores import Clip
+from dfndr_builders.sections.models import Model as ModelRecipe
 from dfndr_builders.timings import Timings
 
 __all__ = ["Context", "listing"]
@@ -61,7 +61,7 @@ class Context:
             path = storage.join(self.root, folder, name)
             self.files[f"{folder}/{name}"] = Stored(f"{folder}/{name}", storage.size_of(path), storage.sha256_of(path))
 
-    def model(self, given: Clip | Embed, name: str) -> Model:
+    def model(self, given: ModelRecipe, name: str) -> Model:
         """Return a model of the recipe; a config of the recipe's own goes with the dataset, for search to find."""
         pretrained, written = resolve_weights(given.pretrained, self.folder), given.pretrained
         if given.pretrained == TRAINED:
@@ -81,8 +81,8 @@ class Context:
         shards: tuple[Shard, ...],
         funnel: tuple[Step, ...],
         spaces: tuple[Space, ...] = (),
-        encoders: Mapping[str, Model] | None = None,
-        scorers: Mapping[str, Model] | None = None,
+        encoders: Mapping[str, OpenModel] | None = None,
+        scorers: Mapping[str, OpenModel] | None = None,
         files: Mapping[str, Stored] | None = None,
         more: Mapping[str, object] | None = None,
     ) -> Manifest:

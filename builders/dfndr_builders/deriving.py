@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dfndr import storage
 from dfndr.errors import PoolError
 from dfndr.format.schema import Space
 from dfndr_builders.context import Context, listing
@@ -20,11 +19,9 @@ from dfndr_builders.measure.image import MeasureImage
 from dfndr_builders.opened import open_pools
 from dfndr_builders.phase import content_digest, phase_digest
 from dfndr_builders.pools.base import Pool
-from dfndr_builders.score.head import HeadScore
-from dfndr_builders.score.random import RandomScore
+from dfndr_builders.pools.pictures import Pictures
 from dfndr_builders.scoring import Scored
 from dfndr_builders.sections import curation
-from dfndr_builders.sections.scores import Head, Random
 from dfndr_builders.stage import Chain, Stage
 from dfndr_builders.vectors import vectors_of
 
@@ -79,14 +76,8 @@ class _Asked:
 
 def _asked(context: Context, scored: Scored) -> Iterator[_Asked]:
     recipe, seed = context.recipe, context.recipe.seed
-    for score in recipe.score:
-        told = [score.model_dump(mode="json"), seed]
-        if isinstance(score, Head):
-            head = context.resolve(score.head)
-            content = [storage.sha256_of(storage.join(head, name)) for name in sorted(storage.list_files(head))]
-            yield _Asked("head", HeadScore(score.name, head, score.space), [*told, content])
-        elif isinstance(score, Random):
-            yield _Asked("random", RandomScore(score.name, seed), told)
+    for scorer in scored.derived:
+        yield _Asked(scorer.kind, scorer.derive, scorer.depends)
     if recipe.cluster is not None:
         told = [recipe.cluster.model_dump(mode="json"), seed]
         yield _Asked("cluster", clusters.Clusters(recipe.cluster.space, recipe.cluster.count, seed), told)
@@ -108,7 +99,7 @@ def _duplicates(given: curation.DuplicatesRecipe, seed: int) -> Derive:
 
 def _contaminated(given: curation.DecontaminateRecipe, context: Context, scored: Scored) -> _Asked:
     """Hash or embed the evaluation images, which are few, and say what they are compared by."""
-    pool = open_pools(given.pool, context.folder, context.recipe.seed)
+    pool = Pictures(open_pools(given.pool, context.folder, context.recipe.seed))
     told: list[object] = [given.model_dump(mode="json"), listing(pool), context.recipe.seed]
     if isinstance(given, curation.NearContamination):
         table, failed = _through(pool, Chain((Inspect(), MeasureImage())), ("key", "phash"))

@@ -54,16 +54,11 @@ def plan(path: str | os.PathLike[str]) -> Plan:
     """Plan the recipe at a path; raises RecipeError. A pool that is not there yet is said, and no error."""
     recipe, _ = read_recipe(path)
     folder = Path(path).resolve().parent
-    given = [*recipe.clips, *recipe.embed]
-    names = [*(score.name for score in recipe.clips), *(embed.encoder for embed in recipe.embed)]
-    specs = [one.spec(name, recipe.compute, "cpu", one.pretrained) for one, name in zip(given, names, strict=True)]
+    specs = [one.spec(name, recipe.compute, "cpu", one.pretrained) for name, one in recipe.models]
     models = [
         f"{spec.name}: {spec.model}, {spec.pretrained}, {spec.precision}, license {spec.license}" for spec in specs
     ]
-    models += [
-        f"{score.name}: classifier of texts, {score.weights}" for score in recipe.score if score.kind == "text-quality"
-    ]
-    models += [f"{score.name}: head {score.head} on {score.space}" for score in recipe.score if score.kind == "head"]
+    models += [line for score in recipe.score if (line := score.planned())]
     return Plan(
         name=recipe.name,
         digest=recipe.digest,
@@ -79,8 +74,7 @@ def _phases(recipe: Recipe) -> list[str]:
     phases = []
     if recipe.dfn is not None:
         phases += _training(recipe.dfn)
-    if recipe.text_quality is not None:
-        phases.append("train a text-quality classifier")
+    phases += [section.planned() for section in recipe.trainings.values()]
     if recipe.measure:
         phases.append("measure " + ", ".join(measure.kind for measure in recipe.measure))
     phases.append("score by " + ", ".join(f"{score.name} ({score.kind})" for score in recipe.score))

@@ -21,15 +21,14 @@ from dfndr_builders.rules import Default, DropRule
 from dfndr_builders.sections import curation
 from dfndr_builders.sections.base import TRAINED, Misfit, Name, Strict
 from dfndr_builders.sections.dfn import Dfn, InducedClip
-from dfndr_builders.sections.models import Caption, Compute, Embed, Output
+from dfndr_builders.sections.models import Caption, Compute, Embed, Model, Output
 from dfndr_builders.sections.pools import PoolRecipe
-from dfndr_builders.sections.scores import (
-    TRAINED_QUALITY,
-    Clip,
-    Fusion,
-    ScoreRecipe,
-    TextQuality,
+from dfndr_builders.sections.scores import Clip, Column, Fusion, ScoreRecipe
+from dfndr_builders.sections.trained import (
+    ImageClassifierTraining,
+    M3aeTraining,
     TextQualityTraining,
+    TrainingSection,
 )
 from dfndr_builders.sections.views import Views
 from dfndr_builders.select import Limit, Rule
@@ -53,6 +52,8 @@ class Recipe(Strict):
     pool: Annotated[list[PoolRecipe], Field(min_length=1)]
     dfn: Dfn | None = None
     text_quality: TextQualityTraining | None = None
+    image_classifier: ImageClassifierTraining | None = None
+    m3ae: M3aeTraining | None = None
     measure: list[curation.MeasureRecipe] = []
     score: Annotated[list[ScoreRecipe], Field(min_length=1)]
     duplicates: list[curation.DuplicatesRecipe] = []
@@ -87,11 +88,11 @@ class Recipe(Strict):
                 raise Misfit(f"[[caption]] scorer = {caption.scorer!r}, but the clip scores are {models}")
         if not self.caption and any("caption" in embed.of for embed in self.embed):
             raise Misfit('an [[embed]] asks for "caption", and there is no [[caption]] section')
-        if self.dfn is None and any(model.pretrained == TRAINED for model in (*self.clips, *self.embed)):
+        if self.dfn is None and any(model.pretrained == TRAINED for _, model in self.models):
             raise Misfit(f"pretrained = {TRAINED!r} needs a [dfn] section")
-        trained = [score for score in self.score if isinstance(score, TextQuality) and score.weights == TRAINED_QUALITY]
-        if trained and self.text_quality is None:
-            raise Misfit(f"weights = {TRAINED_QUALITY!r} needs a [text_quality] section")
+        for score in self.score:
+            if score.trained_by and score.trained_by not in self.trainings:
+                raise Misfit(f"[[score]] {score.name!r}: its weights need a [{score.trained_by}] section")
         self._columns_differ(scores)
         self._columns_are_there()
         return self
@@ -137,6 +138,9 @@ class Recipe(Strict):
         if self.select.quota is not None and self.select.quota.column not in there:
             column = self.select.quota.column
             raise Misfit(f"[select.quota] column = {column!r}, but the columns are {sorted(there)}")
+        for score in self.score:
+            if isinstance(score, Column) and score.column not in kept:
+                raise Misfit(f"[[score]] column = {score.column!r}, but [[pool]] keep has the columns {sorted(kept)}")
         spaces = [f"{modality}/{clip.name}" for clip in self.clips for modality in clip.vectors]
         for given in (*self.score, *self.duplicates, *self.decontaminate, *([self.cluster] if self.cluster else [])):
             space = getattr(given, "space", None)
@@ -151,6 +155,12 @@ class Recipe(Strict):
         return any(pool.swap_texts for pool in self.pool)
 
     @property
+    def trainings(self) -> dict[str, TrainingSection]:
+        """The sections that train a model for a score, by their keys."""
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: section for name, section in given.items() if isinstance(section, TrainingSection)}
+
+    @property
     def clips(self) -> list[Clip]:
         """The scores that a CLIP model gives."""
         return [score for score in self.score if isinstance(score, Clip)]
@@ -160,6 +170,14 @@ class Recipe(Strict):
         if modality == "caption":
             return self.caption[0].per_image
         return self.views.count if modality == "image" and self.views is not None else 1
+
+    @property
+    def models(self) -> list[tuple[str, Model]]:
+        """Every encoder that the recipe names: of scores, of spaces, and those whose features something looks at."""
+        given = [(score.name, score) for score in self.clips] + [(embed.encoder, embed) for embed in self.embed]
+        looking = [*((score.name, score) for score in self.score), *self.trainings.items()]
+        features = [(name, getattr(one, "features", None)) for name, one in looking]
+        return [*given, *((name, model) for name, model in features if isinstance(model, Model))]
 
     @property
     def drop_rules(self) -> tuple[DropRule, ...]:

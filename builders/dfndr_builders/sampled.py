@@ -28,7 +28,7 @@ Ready: TypeAlias = Callable[[Sequence[bytes]], tuple[npt.NDArray[Any], Problems]
 
 @dataclass(frozen=True, eq=False)
 class Sampled:
-    """Distinct rows of a pool: names by which they are told apart, texts, and one row of `values` for each.
+    """Distinct rows of a pool: names by which they are told apart, texts, and one row of `values` each.
 
     `problems` counts, by reason, the rows that were met and could not be used.
     """
@@ -84,7 +84,7 @@ def sample(
                     if place in bad:
                         problems[bad[place][0]] += 1
                     else:
-                        chosen[key] = (name, table["text"][row].as_py(), values[place].copy())
+                        chosen[key] = (name, table["text"][row].as_py() or "", values[place].copy())
                 if len(chosen) >= 2 * most:
                     chosen = {key: chosen[key] for key in nsmallest(most, chosen)}
                     limit = max(chosen)

@@ -13,7 +13,7 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from heapq import nsmallest
 from itertools import pairwise
@@ -26,8 +26,10 @@ from dfndr import storage
 from dfndr.errors import DataError, FormatError, MissingExtra, StorageError
 from dfndr.seeds import hash_fraction, hash_int
 from dfndr_builders.measure.ngrams import tokens
+from dfndr_builders.pools.base import Pool
+from dfndr_builders.stage import good_rows
 
-__all__ = ["FORMAT", "MINIMUM", "TextQuality", "Training", "features", "train"]
+__all__ = ["FORMAT", "MINIMUM", "TextQuality", "Training", "features", "pool_texts", "train"]
 
 FORMAT = "dfndr-text-quality/1"
 MINIMUM = 100
@@ -148,6 +150,13 @@ def features(text: str, buckets: int) -> npt.NDArray[np.int64]:
 
 def _normal(text: str) -> list[str]:
     return [_NUMBER.sub("0", word) for word in tokens(text)]
+
+
+def pool_texts(pool: Pool) -> Iterator[str]:
+    """Yield the texts of a pool's good rows."""
+    for shard in pool.shards():
+        for table in pool.read(shard):
+            yield from (table["text"][row].as_py() for row in good_rows(table))
 
 
 def train(

@@ -11,7 +11,7 @@ from dfndr_builders.plan import plan
 from dfndr_builders.recipe import Recipe, default_rules
 from dfndr_builders.recipe_file import read_recipe
 from dfndr_builders.rules import DropRule
-from dfndr_builders.sections import curation, dfn, models, pools, scores, views
+from dfndr_builders.sections import curation, dfn, models, pools, scores, trained, views, weighed
 from pydantic import BaseModel
 
 ROOT = Path(__file__).parents[2]
@@ -29,9 +29,16 @@ SECTIONS = [
     (dfn.Finetune, ["`[dfn.finetune]`", "Keys of every training"]),
     (dfn.Averaging, ["`[dfn.averaging]`"]),
     (dfn.InducedClip, ["`[clip]`", "Keys of every training"]),
-    (scores.TextQualityTraining, ["`[text_quality]`"]),
+    (trained.TextQualityTraining, ["`[text_quality]`"]),
+    (trained.ImageClassifierTraining, ["`[image_classifier]`"]),
+    (trained.M3aeTraining, ["`[m3ae]`"]),
     (scores.Clip, ["`clip`"]),
-    (scores.TextQuality, ["`text-quality`"]),
+    (weighed.TextQuality, ["`text-quality`"]),
+    (weighed.ImageClassifier, ["`image-classifier`"]),
+    (weighed.M3ae, ["`m3ae`"]),
+    (scores.Column, ["`column`"]),
+    (scores.ImageBased, ["`image-based`"]),
+    (scores.TextBased, ["`text-based`"]),
     (scores.Head, ["`head`"]),
     (scores.Fusion, ["`fusion`"]),
     (scores.Random, ["`random`"]),
@@ -90,9 +97,8 @@ def test_every_key_of_a_section_is_explained_with_its_default(model: type[BaseMo
 
 
 def test_every_section_that_a_recipe_may_have_is_compared_with_the_page() -> None:
-    named = {
-        getattr(module, name) for module in (pools, dfn, models, scores, views, curation) for name in module.__all__
-    }
+    modules = (pools, dfn, models, scores, trained, views, weighed, curation)
+    named = {getattr(module, name) for module in modules for name in module.__all__}
     sections = {one for one in named if isinstance(one, type) and issubclass(one, BaseModel)}
     assert sections | {Recipe} == {model for model, _ in SECTIONS}
 

@@ -231,6 +231,11 @@ def test_every_phase_left_how_long_it_took(built):
         ('[[score]]\nname = "quality"\nkind = "text-quality"\nweights = "nowhere"\n', "nowhere"),
         ('[[measure]]\nkind = "language"\nlanguages = ["en"]\n', "two or more languages"),
         ('[[measure]]\nkind = "text"\nban = "nowhere.txt"\n', "nowhere.txt"),
+        (
+            '[[decontaminate]]\nkind = "semantic"\nspace = "image/dfn"\ncosine = 0.9\n'
+            'pool = [{ kind = "parquet", path = "nowhere.parquet" }]\n',
+            "nowhere.parquet",
+        ),
     ],
 )
 def test_what_comes_later_and_is_not_there_is_said_before_anything_is_scored(tmp_path, more, says):

@@ -168,7 +168,7 @@ def test_what_was_damaged_is_refused(trained, tmp_path, harm):
         M3ae.load(tmp_path)
 
 
-@pytest.mark.parametrize("wrong", [{"patch": 5}, {"width": 15}, {"patch": 16}, {"image_mask": 1.0}, {"words": 0}])
+@pytest.mark.parametrize("wrong", [{"patch": 5}, {"width": 18}, {"patch": 16}, {"image_mask": 1.0}, {"words": 0}])
 def test_a_shape_that_does_not_fit_together_is_an_error(wrong):
     with pytest.raises(RecipeError, match="m3ae"):
         replace(SHAPE, **wrong)

@@ -90,9 +90,9 @@ def test_what_selection_is_told_is_what_the_recipe_says():
         ),
         ('[cluster]\nspace = "image/other"\ncount = 3\n', "space = 'image/other'"),
         ('[[measure]]\nkind = "image"\n' * 2, "every measure needs a name of its own"),
-        ('[[score]]\nname = "q"\nkind = "text-quality"\nweights = "recipe:text-quality"\n', "needs a [text_quality]"),
+        ('[[score]]\nname = "q"\nkind = "text-quality"\nweights = "recipe:text-quality"\n', "need a [text_quality]"),
         ('[[score]]\nname = "q"\nkind = "head"\nhead = "x"\n', "score[1].space: expected this key, found nothing"),
-        ('[[score]]\nname = "q"\nkind = "taste"\n', "score[1].kind: expected one of 'clip', 'text-quality', 'head'"),
+        ('[[score]]\nname = "q"\nkind = "taste"\n', "score[1].kind: expected one of 'clip', 'column', 'fusion'"),
         ('[[score]]\nname = "q"\nkind = "fusion"\nhow = "z"\nof = { dnf = 1.0 }\n', "'q' is made of ['dnf']"),
         ('[[score]]\nname = "words"\nkind = "random"\n' + TEXT, "'words' is the name of a column"),
         (

@@ -27,11 +27,6 @@ _MEASURES = {
     "language": "the text's language, and how sure the detector (lingua) is of it",
 }
 _VIEWS = "views of the picture as parameters (a crop and operations), in pixels of width and height; dfndr replays them"
-_FUSED = {
-    "rank": "the weighted mean of the ranks of",
-    "z": "the weighted sum, each in its own standard deviations, of",
-    "weighted": "the weighted sum of",
-}
 
 
 def recipe_of(manifest: Manifest) -> Mapping[str, Any]:
@@ -84,17 +79,17 @@ def _measured(kind: str) -> list[str]:
 
 
 def _score(name: str, given: Mapping[str, Any], manifest: Manifest) -> str:
-    kind = given.get("kind", "clip")
-    if kind == "fusion" and isinstance(given.get("of"), Mapping):
-        parts = ", ".join(f"{part} (weight {weight})" for part, weight in given["of"].items())
-        return f"{_FUSED.get(str(given.get('how')), 'made of')} {parts}"
-    if kind == "text-quality":
-        return "the probability that the text is curated, by a classifier of words and bigrams"
-    if kind == "head":
-        return f"by a head trained on vectors of {given.get('space')}"
-    if kind == "random":
-        return "a uniform number, by a hash of seed and uid"
-    return _cosine(name) if name in manifest.scorers else "a score of the recipe"
+    from pydantic import TypeAdapter, ValidationError
+
+    from dfndr_builders.sections.scores import Clip, ScoreRecipe
+
+    try:
+        section = TypeAdapter(ScoreRecipe).validate_python(dict(given))
+    except ValidationError:
+        return _cosine(name) if name in manifest.scorers else "a score of the recipe"
+    if isinstance(section, Clip) and name not in manifest.scorers:
+        return "a score of the recipe"
+    return str(section.told())
 
 
 def _cosine(name: str) -> str:

@@ -73,14 +73,14 @@ def _mixed(values: npt.NDArray[np.uint64], salt: np.uint64) -> npt.NDArray[np.ui
     return np.asarray(mixed ^ (mixed >> np.uint64(31)), dtype=np.uint64)
 
 
-def train(vectors: Grid, clusters: int, progress: Progress) -> Grid:
-    """Return the centroids, shape (clusters or as many as there are vectors, dim), after ten rounds of Lloyd's.
+def train(vectors: Grid, clusters: int, progress: Progress, *, rounds: int = _ROUNDS) -> Grid:
+    """Return the centroids, shape (clusters or as many as there are vectors, dim), after some rounds of Lloyd's.
 
     The first vectors are the first centroids; a cluster that runs empty takes the vector least like its own centroid.
     """
     centroids = vectors[:clusters].copy()
-    with progress.task("k-means", _ROUNDS, "rounds") as task:
-        for _ in range(_ROUNDS if len(vectors) else 0):
+    with progress.task("k-means", rounds, "rounds") as task:
+        for _ in range(rounds if len(vectors) else 0):
             own, likeness = nearest(vectors, centroids, 1)
             order = np.argsort(own[:, 0], kind="stable")
             sizes = np.bincount(own[:, 0], minlength=len(centroids))

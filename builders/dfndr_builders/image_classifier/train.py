@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from dfndr.encoder import Encoder
 from dfndr.errors import DataError
+from dfndr.format.schema import EncoderRecord
 from dfndr.heads.logistic import fit_logistic, roc_auc
 from dfndr.progress import SILENT, Progress
 from dfndr_builders.fitting import Fitting, fit, seeded
@@ -35,6 +36,7 @@ def train_linear(
     raw: Pool,
     encoder: Encoder,
     *,
+    record: EncoderRecord | None = None,
     l2: float = 1e-3,
     most: int = 20_000,
     seed: int = 0,
@@ -42,8 +44,9 @@ def train_linear(
 ) -> ImageClassifier:
     """Train a logistic regression on a frozen encoder's unit vectors of pictures, both sides with the same weight.
 
-    `l2` is that of `dfndr.heads.logistic`, `most` the pictures a side, those of smallest hash. A picture on both sides
-    is good. Raises DataError where a side has fewer than `MINIMUM` distinct pictures.
+    `record` is what is written down of the encoder, its own by default; `l2` is that of `dfndr.heads.logistic`, `most`
+    the pictures a side, those of smallest hash. A picture on both sides is good. Raises DataError where a side has
+    fewer than `MINIMUM` distinct pictures.
     """
 
     def ready(images: Any) -> Any:  # noqa: ANN401  see `Ready`
@@ -54,7 +57,7 @@ def train_linear(
     wide = vectors.astype(np.float64)
     with progress.task("train the image classifier", total=None):
         found = fit_logistic(lambda: iter([(wide[~measured], is_good[~measured])]), wide.shape[1], l2=l2, balanced=True)
-    record = encoder.record
+    record = record or encoder.record
     shape = Frozen(record.model, record.pretrained, record.weights_sha256, record.dim)
     tensors = {"weight": found.weight.astype(np.float32), "bias": np.array([found.bias], dtype=np.float32)}
     log_odds = wide @ tensors["weight"].astype(np.float64) + float(tensors["bias"][0])

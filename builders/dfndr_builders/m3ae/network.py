@@ -21,7 +21,7 @@ class Network(nn.Module):  # type: ignore[misc]
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        pixels, width, half = 3 * shape.patch**2, shape.width, max(shape.heads, shape.width // 2)
+        pixels, width, half = 3 * shape.patch**2, shape.width, shape.width // 2
         self.shape = shape
         self.patch_in, self.word_in = nn.Linear(pixels, width), nn.Embedding(shape.buckets + 1, width)
         self.places = nn.Parameter(torch.randn(shape.patches + shape.words, width) * 0.02)

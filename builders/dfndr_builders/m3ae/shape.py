@@ -35,8 +35,8 @@ class Shape:
 
     def __post_init__(self) -> None:
         sizes = (self.side, self.patch, self.words, self.buckets, self.width, self.layers, self.heads)
-        if min(sizes) < 1 or max(sizes) > 1 << 20 or self.side % self.patch or self.width % self.heads:
-            expected = "sizes of 1 and more; patch divides side, heads divides width"
+        if min(sizes) < 1 or max(sizes) > 1 << 20 or self.side % self.patch or self.width % (2 * self.heads):
+            expected = "sizes of 1 and more; patch divides side, twice heads divides width"
             raise RecipeError("m3ae", expected=expected, found=str(sizes), do="Mend the one that does not fit.")
         if self.side == self.patch or not (0 < self.image_mask < 1 and 0 < self.text_mask <= 1):
             expected = "two patches and more, image_mask within (0, 1), text_mask within (0, 1]"
