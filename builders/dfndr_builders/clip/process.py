@@ -58,6 +58,17 @@ def started_trainer(folder: str, *, threads: int, processes: int = 1) -> Iterato
             yield process
         finally:
             process.kill()
+            process.wait()  # what closes a Popen leaves a busy machine a quarter of a second, and then goes on
+            if processes > 1:
+                _wait_for_all(process)
+
+
+def _wait_for_all(process: subprocess.Popen[str]) -> None:
+    """Wait until torchrun's children are gone too: they end with their standard input, and hold standard output."""
+    with suppress(BrokenPipeError):
+        cast("IO[str]", process.stdin).close()
+    for _ in cast("IO[str]", process.stdout):
+        pass
 
 
 def read_losses(folder: str, batch_size: int) -> dict[int, float]:
