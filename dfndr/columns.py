@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dfndr.dataset import Dataset
 from dfndr.errors import UsageError
-from dfndr.format.shard import read_parquet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,8 +33,7 @@ class Columns:
                 raise UsageError(
                     f"column {name!r}", expected=f"one of {there}", found="no such column", do="Name one of them."
                 )
-        self._dataset, self._shards = dataset, [shard for shard in dataset.shards if shard.rows]
-        self._starts = np.cumsum([0, *(shard.rows for shard in self._shards)])
+        self._dataset, self._starts = dataset, np.cumsum([0, *(shard.rows for shard in dataset.shards)])
         self._tables: dict[int, pa.Table] = {}
 
     def take(self, name: str, rows: Rows) -> list[Any]:
@@ -62,7 +60,5 @@ class Columns:
 
     def _table(self, number: int) -> pa.Table:
         if number not in self._tables:
-            shard = self._shards[number]
-            path = str(self._dataset.local_file(shard.files["rows"]))
-            self._tables[number] = read_parquet(path, shard.rows, self.names).combine_chunks()
+            self._tables[number] = self._dataset.table(number, self.names).combine_chunks()
         return self._tables[number]

@@ -1,7 +1,8 @@
 """A read-only view of one manifest: rows, vectors and splits of a dataset, local or remote.
 
 Row i of every file is the same sample. Nothing is read before it is asked for; each file's size, and by default its
-sha256, is checked the first time it is touched, so an altered or swapped file is refused and never used.
+sha256, is checked the first time it is touched, so an altered or swapped file is refused and never used. Rows that
+were taken out are nowhere to be seen: what is read of a shard's files passes `kept`, `mapped` or `places`.
 """
 
 from __future__ import annotations
@@ -9,15 +10,19 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dfndr import storage
 from dfndr.errors import FormatError, UsageError
 from dfndr.fetching import Check, Files, files_at
+from dfndr.filtered import filtered
 from dfndr.format.manifest import Manifest, Shard, read_manifest
+from dfndr.format.removed import ROWS, Tombstones, read_tombstones
 from dfndr.format.schema import SPLITS, Space
 from dfndr.format.shard import map_vectors, parquet_errors, read_parquet
+from dfndr.places import Blocks, Places
 from dfndr.progress import SILENT, Progress
 from dfndr.storage import Stored
 
@@ -91,8 +96,14 @@ class Dataset:
         """Return the view of one split, `train` or `validation`; raises UsageError for another name."""
         if name not in SPLITS:
             raise UsageError("split", expected=f"one of {list(SPLITS)}", found=repr(name), do="Name one of them.")
-        shards = [shard for shard in self.shards if shard.split == name]
-        return Dataset(self.root, self.manifest, shards=shards, check=self.check, files=self.files)
+        return self.only([shard for shard in self.shards if shard.split == name])
+
+    def only(self, shards: Sequence[Shard]) -> Dataset:
+        """Return the view of some of the shards."""
+        view = Dataset(self.root, self.manifest, shards=shards, check=self.check, files=self.files)
+        if "removed" in self.__dict__:
+            view.removed = self.removed
+        return view
 
     def space(self, name: str) -> Space:
         """Return one space; raises UsageError that lists those there are."""
@@ -112,8 +123,41 @@ class Dataset:
         roles = [*(["rows"] if rows else []), *names]
         self.files.fetch(shard.files[role] for shard in self.shards for role in roles)
 
-    def mapped(self, space: str) -> list[npt.NDArray[np.floating[Any]]]:
-        """Return each shard's vectors, memory-mapped, in order: arrays of shape (rows, per_row, dim)."""
+    @cached_property
+    def removed(self) -> Tombstones | None:
+        """The rows that files still hold and that were taken out; None where there are none in the whole dataset."""
+        if not self.manifest.removed:
+            return None
+        shards = {shard.index: (shard.stored, shard.removed) for shard in self.manifest.shards if shard.removed}
+        return read_tombstones(str(self.local_file(self.manifest.files[ROWS])), shards)
+
+    @cached_property
+    def places(self) -> Places:
+        """Where each row lies in the shards' files; shards are numbered as in this view."""
+        removed = {} if self.removed is None else self.removed.rows
+        return Places.of([(shard.stored, removed.get(shard.index, ())) for shard in self.shards])
+
+    def kept(self, number: int, table: pa.Table) -> pa.Table:
+        """Return a table that has a row for each row of a shard's files without the rows that were taken out.
+
+        Raises FormatError for a table of another length.
+        """
+        shard = self.shards[number]
+        if len(table) != shard.stored:
+            path, found = shard.files["rows"].path, f"{len(table)} rows"
+            raise FormatError(path, expected=f"{shard.stored} rows", found=found, do=_DO)
+        return self.places.kept(number, table) if shard.removed else table
+
+    def mapped(self, space: str) -> Sequence[npt.NDArray[np.floating[Any]]]:
+        """Return each shard's vectors, memory-mapped, in order: arrays of shape (rows, per_row, dim).
+
+        Those of a shard that rows were taken out of are copied when they are asked for.
+        """
+        stored = self.stored_vectors(space)
+        return Blocks(stored, self.places) if any(shard.removed for shard in self.shards) else stored
+
+    def stored_vectors(self, space: str) -> list[npt.NDArray[np.floating[Any]]]:
+        """Return the whole memory maps of each shard; `places` says where in them the rows lie."""
         self.fetch([space], rows=False)
         return [self._map(space, number) for number in range(len(self.shards))]
 
@@ -121,7 +165,7 @@ class Dataset:
         if (space, number) not in self._maps:
             shard = self.shards[number]
             local = self.local_file(shard.files[self.space(space).name])
-            self._maps[space, number] = map_vectors(str(local), self.space(space), shard.rows)
+            self._maps[space, number] = map_vectors(str(local), self.space(space), shard.stored)
         return self._maps[space, number]
 
     def vectors(
@@ -151,20 +195,25 @@ class Dataset:
         if index.size and (index.min() < 0 or index.max() >= len(self)):
             found = f"a row outside of it in {rows!r:.60}"
             raise UsageError(f"rows of {space}", expected=f"rows of 0..{len(self) - 1}", found=found, do="Check them.")
-        where = np.searchsorted(self._starts, index, side="right") - 1
+        where, inside = self.places.within(index)
         self.files.fetch(self.shards[int(number)].files[wanted.name] for number in np.unique(where))
         maps = {int(number): self._map(space, int(number)) for number in np.unique(where)}
         out = np.empty((len(index), wanted.per_row, wanted.dim), dtype=wanted.dtype)
         for number, vectors in maps.items():
             here = where == number
-            out[here] = vectors[index[here] - self._starts[number]]
+            out[here] = vectors[inside[here]]
         return out
 
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Yield each shard's rows as a table, in order; the streaming form of `rows`."""
         paths = self.files.stream([shard.files["rows"] for shard in self.shards])
-        for shard, path in zip(self.shards, paths, strict=True):
-            yield read_parquet(str(path), shard.rows, columns)
+        for number, path in enumerate(paths):
+            yield self.kept(number, read_parquet(str(path), self.shards[number].stored, columns))
+
+    def table(self, number: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return one shard's rows."""
+        shard = self.shards[number]
+        return self.kept(number, read_parquet(str(self.local_file(shard.files["rows"])), shard.stored, columns))
 
     def rows(self, columns: Sequence[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
         """Return rows as one table; `where` is a pyarrow expression over any of the dataset's columns.
@@ -172,7 +221,6 @@ class Dataset:
         Raises UsageError for a column that is not there.
         """
         import pyarrow as pa
-        import pyarrow.dataset as pads
 
         schema, names = self.schema(), self._columns(columns)
         if not self.shards:
@@ -181,16 +229,9 @@ class Dataset:
         if where is None:
             with parquet_errors(self.root):
                 return pa.concat_tables(self.tables(columns))
-        try:
-            schema.empty_table().filter(where)
-        except pa.ArrowException as error:
-            expected, do = f"an expression over {schema.names}", "Check its names and types."
-            raise UsageError("where", expected=expected, found=str(error).partition("\n")[0], do=do) from error
-        files = [str(self.local_file(shard.files["rows"])) for shard in self.shards]
-        with parquet_errors(self.root):
-            found = pads.dataset(files, schema=schema)
-            _check_counts(found, self.shards)
-            return found.to_table(columns=None if columns is None else list(columns), filter=where)
+        files = [(str(self.local_file(shard.files["rows"])), shard.stored) for shard in self.shards]
+        without = None if self.removed is None else self.removed.uids
+        return filtered(files, schema, where, columns=columns, without=without)
 
     def _columns(self, columns: Sequence[str] | None) -> list[str]:
         there = self.schema().names
@@ -244,23 +285,16 @@ class Dataset:
         self.fetch(list(chosen))
         files = [
             (
-                shard.rows,
+                shard.stored,
                 str(self.local_file(shard.files["rows"])),
                 {name: str(self.local_file(shard.files[name])) for name in chosen},
             )
             for shard in self.shards
         ]
-        return TorchRows(files, chosen, self._columns(columns), owner=self)
+        return TorchRows(files, chosen, self._columns(columns), self.places, owner=self)
 
     def show(self, uids: str | Sequence[str] | None = None) -> Shown:
         """Return some rows, the first twelve by default, as a notebook shows them: picture, scores, text and uid."""
         from dfndr.show import shown_rows
 
         return shown_rows(self, uids)
-
-
-def _check_counts(found: Any, shards: Sequence[Shard]) -> None:  # noqa: ANN401  a pyarrow FileSystemDataset
-    for fragment, shard in zip(found.get_fragments(), shards, strict=True):
-        rows = fragment.metadata.num_rows
-        if rows != shard.rows:
-            raise FormatError(fragment.path, expected=f"{shard.rows} rows", found=f"{rows} rows", do=_DO)

@@ -72,6 +72,14 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
+def _removal_lines(manifest: Manifest) -> list[str]:
+    """Return when rows were taken out, how many and why; and how many of them files still hold."""
+    lines = [f"  {one.date} {one.rows:>10,}  {printable(one.reason)}" for one in manifest.removals]
+    if manifest.removed:
+        lines.append(f"  {manifest.removed:,} of them are in files still, for plain readers: `dfndr compact`")
+    return ["", "removed", *lines] if lines else []
+
+
 def describe(manifest: Manifest) -> str:
     """Return what `dfndr info` prints."""
     splits = ", ".join(
@@ -87,6 +95,7 @@ def describe(manifest: Manifest) -> str:
         *funnel_lines(manifest.funnel),
         *_selection_lines(manifest.provenance.get("selection")),
         *_source_lines(manifest.funnel),
+        *_removal_lines(manifest),
     ]
     if manifest.spaces:
         lines += ["", "spaces"]

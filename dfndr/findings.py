@@ -25,6 +25,7 @@ What = Literal[
     "zero",
     "norm",
     "not free",  # a vector in a place beyond the row's captions
+    "removed",  # what was taken out: lists, rows and log do not say the same
     "stray",  # not named by the manifest
 ]
 

@@ -132,7 +132,7 @@ class Loader:
         self._dataset = dataset
         self._spaces = [dataset.space(name) for name in _names("spaces", spaces)]
         self._columns = Columns(dataset, _names("columns", columns))
-        self._lookup = Lookup([shard.rows for shard in dataset.shards if shard.rows])
+        self._lookup = Lookup([shard.stored for shard in dataset.shards if shard.stored])
         self._stacks: dict[str, Stack] = {}
         self._buffers = Buffers()
         plain = where is None and weights is None
@@ -207,6 +207,9 @@ class Loader:
         if chosen is not None:
             rows = chosen.rows(positions)
             runs = Runs(rows, 1, self._rows)
+        stored = self._dataset.places.stored(rows)
+        if stored is not rows:
+            runs = Runs(stored, 1, self._rows)
         shard = self._lookup.shard_of(runs.heads)
         for space in self._spaces:
             stack = self._stack(space.name)
@@ -215,7 +218,7 @@ class Loader:
             out = self._buffers.take(len(rows) * (stack.place_bytes if one else stack.row_bytes))
             if one:
                 keys = rows if chosen is None else rows + self._rows * chosen.times(positions, rows)
-                words = stack.words_of(rows, self._lookup.shard_of(rows))
+                words = stack.words_of(stored, self._lookup.shard_of(stored))
                 places[space.name] = self._places(
                     space, keys, stack.used(words) if space.modality == "caption" else None
                 )
@@ -244,7 +247,7 @@ class Loader:
 
     def _stack(self, space: str) -> Stack:
         if space not in self._stacks:
-            shards = [shard for shard in self._dataset.mapped(space) if len(shard)]
+            shards = [shard for shard in self._dataset.stored_vectors(space) if len(shard)]
             self._stacks[space] = Stack(shards, self._lookup, torch=self._torch)
         return self._stacks[space]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dfndr.dataset import Dataset
-from dfndr.errors import FormatError, UsageError
+from dfndr.errors import UsageError
 from dfndr.format.shard import parquet_errors
 from dfndr.schedule import Stage, stages_of
 from dfndr.seeds import hash_fraction
@@ -155,14 +155,11 @@ def _tables(dataset: Dataset, columns: Mapping[str, pc.Expression]) -> Iterator[
     import pyarrow.dataset as pads
 
     start, schema = 0, dataset.schema()
-    for shard in dataset.shards if columns else ():
+    for number, shard in enumerate(dataset.shards if columns else ()):
         path = str(dataset.local_file(shard.files["rows"]))
         with parquet_errors(path):
             table = pads.dataset(path, schema=schema).to_table(columns=dict(columns))
-        if len(table) != shard.rows:
-            do = "Run `dfndr verify` on the dataset."
-            raise FormatError(path, expected=f"{shard.rows} rows", found=f"{len(table)} rows", do=do)
-        yield start, table
+        yield start, dataset.kept(number, table)
         start += shard.rows
 
 

@@ -9,7 +9,7 @@ says what share of the nearest rows it finds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dfndr.candidates import Kind, candidates_of
@@ -252,9 +252,13 @@ class Index:
     def load(cls, path: str, *, dataset: Dataset | None = None, kind: Kind = "auto") -> Index:
         """Open a saved index; raises FormatError where it was altered, UsageError where it is not of `dataset`.
 
-        What was saved exact is searched by the engine of a kind; what was saved as lists is `ivf`.
+        What was saved exact is searched by the engine of a kind; what was saved as lists is `ivf`. What was saved
+        before rows were taken out of `dataset` is opened without them; its files still hold them.
         """
-        index = cls(read_index(path, kind), dataset=dataset)
+        parts = read_index(path, kind)
+        if dataset is not None and dataset.manifest.descends_from(parts.dataset_digest):
+            parts = replace(parts.only(_there(parts.uids, dataset)), dataset_digest=dataset.digest)
+        index = cls(parts, dataset=dataset)
         if dataset is not None:
             index.check(dataset)
         return index
@@ -282,3 +286,13 @@ def _gathered(dataset: Dataset, space: Space, progress: Progress) -> tuple[npt.N
             filled = here.stop
             task.advance(block.rows)
     return uids[:filled], vectors[:filled]
+
+
+def _there(uids: npt.NDArray[np.uint8], dataset: Dataset) -> npt.NDArray[np.bool_]:
+    """Say which packed uids, shape (n, 16), a dataset has, in any of its splits."""
+    import numpy as np
+
+    whole = dataset.only(dataset.manifest.shards)
+    parts = [pack_uids(table["uid"].to_pylist(), dataset.root) for table in whole.tables(["uid"])]
+    rows = np.concatenate([np.empty((0, 16), dtype=np.uint8), *parts])
+    return np.isin(uids.view("S16")[:, 0], rows.view("S16")[:, 0])

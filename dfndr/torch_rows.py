@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dfndr.errors import MissingExtra
 from dfndr.format.schema import Space
 from dfndr.format.shard import map_vectors, read_parquet
+from dfndr.places import Places
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,27 +32,26 @@ class TorchRows:
         files: Sequence[tuple[int, str, Mapping[str, str]]],
         spaces: Mapping[str, Space],
         columns: Sequence[str],
+        places: Places,
         *,
         owner: object = None,
     ) -> None:
-        """Take, for each shard, its number of rows, its Parquet file, and its `.npy` file by space, all local.
+        """Take, for each shard, the rows in its files, its Parquet file, and its `.npy` file by space, all local.
 
         `owner` is whatever keeps these files there; it lives for as long as this.
         """
-        import numpy as np
-
         try:
             import torch  # noqa: F401
         except ImportError as error:
             raise MissingExtra.of("torch", "train") from error
         self._owner = owner
         self._files, self._spaces, self._columns = tuple(files), dict(spaces), tuple(columns)
-        self._ends = np.cumsum([rows for rows, _, _ in files], dtype=np.int64)
+        self._places = places
         self._maps: dict[tuple[str, int], Block] = {}
         self._tables: dict[int, pa.Table] = {}
 
     def __len__(self) -> int:
-        return int(self._ends[-1]) if len(self._ends) else 0
+        return len(self._places)
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -70,9 +70,8 @@ class TorchRows:
         wanted = int(row)
         if not -len(self) <= wanted < len(self):
             raise IndexError(f"row {wanted} of {len(self)}")
-        wanted %= len(self)
-        number = int(np.searchsorted(self._ends, wanted, side="right"))
-        inside = wanted - int(self._ends[number]) + self._files[number][0]
+        shards, within = self._places.within(np.array([wanted % len(self)]))
+        number, inside = int(shards[0]), int(within[0])
         found: dict[str, Any] = {}
         for name, space in self._spaces.items():
             vectors = np.array(self._map(name, number)[inside], dtype=np.float32)

@@ -20,6 +20,7 @@ from dfndr.format.schema import NORM_TOLERANCE, Modality, Space
 from dfndr.format.shard import map_vectors, parquet_errors, row_types
 from dfndr.format.uid import UID, pack_uids
 from dfndr.progress import SILENT, Progress
+from dfndr.removed_checks import removed_findings
 from dfndr.storage import Stored
 from dfndr.views.check import defects
 
@@ -57,6 +58,8 @@ def verify(root: str | os.PathLike[str], *, progress: Progress = SILENT) -> Repo
             check.file(stored)
             task.advance()
     check.duplicates()
+    for file, expected, found in removed_findings(check.dataset, check.uids):
+        check.add(file, "removed", expected, found)
     check.strays({stored.path for stored in named})
     size = sum(stored.size_bytes for stored in named)
     return Report(root, manifest.digest, len(named), len(manifest), size, check.findings())
@@ -70,7 +73,7 @@ class _Check:
         self._found: list[Finding] = []
         self._counts: Counter[tuple[str, What]] = Counter()
         self._columns: pa.Schema | None = None
-        self._uids: list[tuple[str, npt.NDArray[np.int64], npt.NDArray[np.uint8]]] = []
+        self.uids: list[tuple[str, npt.NDArray[np.int64], npt.NDArray[np.uint8]]] = []
 
     def findings(self) -> tuple[Finding, ...]:
         """Return the findings, with what was left out counted."""
@@ -123,9 +126,8 @@ class _Check:
     def shard(self, shard: Shard) -> None:
         """Check a shard's files and what is in them."""
         for role, stored in shard.files.items():
-            pattern = (
-                rf"{re.escape(role)}/{shard.split}-\d{{5,}}-{stored.sha256[:8]}\.{'npy' if '/' in role else 'parquet'}"
-            )
+            ending = "npy" if "/" in role else "parquet"
+            pattern = rf"{re.escape(role)}/{shard.split}-\d{{5,}}-{stored.sha256[:8]}\.{ending}"
             if not re.fullmatch(pattern, stored.path):
                 self.add(stored.path, "name", f"{role}/{shard.split}-00000-{stored.sha256[:8]}", stored.path)
         uids: list[str | None] = []
@@ -154,8 +156,8 @@ class _Check:
         uids: list[str | None] = []
         counts: list[npt.NDArray[np.int64]] = []
         with parquet_errors(path), pq.ParquetFile(path) as file:
-            if file.metadata.num_rows != shard.rows:
-                self.add(name, "rows", f"{shard.rows} rows", f"{file.metadata.num_rows} rows")
+            if file.metadata.num_rows != shard.stored:
+                self.add(name, "rows", f"{shard.stored} rows", f"{file.metadata.num_rows} rows")
             schema = file.schema_arrow.remove_metadata()
             if not self._has_columns(name, schema):
                 return [], None
@@ -172,7 +174,7 @@ class _Check:
                 good.append(row)
             else:
                 self.add(name, "uid", "32 lowercase hex digits", repr(uid)[:60], row=row)
-        self._uids.append((name, np.array(good, dtype=np.int64), pack_uids((uids[row] for row in good), name)))
+        self.uids.append((name, np.array(good, dtype=np.int64), pack_uids((uids[row] for row in good), name)))
         return uids, np.concatenate([np.empty(0, dtype=np.int64), *counts]) if "captions" in schema.names else None
 
     def _values(self, batch: pa.RecordBatch, name: str, start: int) -> None:
@@ -217,18 +219,20 @@ class _Check:
         import numpy as np
 
         try:
-            vectors = map_vectors(path, space, shard.rows)
+            vectors = map_vectors(path, space, shard.stored)
         except FormatError as error:
             self.add(name, "header", error.expected, error.found)
             return
         step = max(1, _BLOCK // (space.per_row * space.dim))
-        for start in range(0, shard.rows, step):
+        for start in range(0, shard.stored, step):
             block = vectors[start : start + step].astype(np.float64)
             finite: npt.NDArray[np.bool_] = np.asarray(np.isfinite(block).all(axis=2))
             norms = np.sqrt((np.where(finite[..., None], block, 0) ** 2).sum(axis=2))
             used = np.ones(norms.shape, dtype=bool)
             if space.modality == "caption":
-                known = counts[start : start + step, None] if counts is not None and len(counts) == shard.rows else None
+                known = (
+                    counts[start : start + step, None] if counts is not None and len(counts) == shard.stored else None
+                )
                 used = norms > 0 if known is None else np.arange(space.per_row) < known
             tolerance = NORM_TOLERANCE[space.dtype] if space.unit_norm else np.inf
             off = used & (norms > 0) & (np.abs(norms - 1) > tolerance)
@@ -262,38 +266,35 @@ class _Check:
         if table.column_names not in (_PROBLEM_COLUMNS, [*_PROBLEM_COLUMNS, "source"]):
             self.add(name, "columns", ", ".join(_PROBLEM_COLUMNS) + " (, source)", ", ".join(table.column_names))
             return
-        counts = dict(Counter(table["reason"].to_pylist()))
-        if counts != shard.failed:
+        if (counts := dict(Counter(table["reason"].to_pylist()))) != shard.failed:
             self.add(name, "reasons", f"{dict(shard.failed)}", f"{counts}")
 
     def duplicates(self) -> None:
         """Find the uids that occur twice; where nothing was selected yet, that is only a warning."""
         import numpy as np
 
-        if not self._uids:
+        if not self.uids:
             return
-        funnel = self.manifest.funnel
-        is_selected = bool(self.manifest.spaces) and not (funnel and funnel[-1].name == "score")
-        packed = np.concatenate([uids for _, _, uids in self._uids])
+        is_selected = bool(self.manifest.spaces) and [step.name for step in self.manifest.funnel[-1:]] != ["score"]
+        packed = np.concatenate([uids for _, _, uids in self.uids])
         high, low = packed.view(">u8").reshape(-1, 2).T
         order = np.lexsort((low, high))
         same = (packed[order[1:]] == packed[order[:-1]]).all(axis=1)
-        starts = np.cumsum([0, *(len(rows) for _, rows, _ in self._uids)])
+        starts = np.cumsum([0, *(len(rows) for _, rows, _ in self.uids)])
 
         def place(number: int) -> tuple[str, int]:
             shard = int(np.searchsorted(starts, number, side="right")) - 1
-            return self._uids[shard][0], int(self._uids[shard][1][number - starts[shard]])
+            return self.uids[shard][0], int(self.uids[shard][1][number - starts[shard]])
 
         for position in np.flatnonzero(same):
             (first_file, first_row), (file, row) = place(order[position]), place(order[position + 1])
-            level: Literal["error", "warning"] = "error" if is_selected else "warning"
             found, uid = f"the uid of {first_file}, row {first_row}", packed[order[position]].tobytes().hex()
+            level: Literal["error", "warning"] = "error" if is_selected else "warning"
             self.add(file, "duplicate", "a uid of its own", found, row=row, uid=uid, level=level)
 
     def strays(self, named: set[str]) -> None:
         """Find the files among the dataset's that the manifest does not name."""
-        for folder in ("rows", "problems", *get_args(Modality)):
+        for folder in ("rows", "problems", "removed", *get_args(Modality)):
             for path in storage.list_files(storage.join(self.root, folder)):
                 if f"{folder}/{path}" not in named:
-                    found = "a file that it does not name"
-                    self.add(f"{folder}/{path}", "stray", f"only what {MANIFEST} names", found, level="warning")
+                    self.add(f"{folder}/{path}", "stray", f"only what {MANIFEST} names", "another", level="warning")

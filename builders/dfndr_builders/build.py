@@ -43,6 +43,7 @@ from dfndr_builders.sections.base import TRAINED
 from dfndr_builders.site import check_scorers
 from dfndr_builders.sources import count_files, counts_by_source
 from dfndr_builders.stage import Chain, Stage
+from dfndr_builders.taken_out import TakenOut
 from dfndr_builders.thumbnail import Thumbnail
 from dfndr_builders.training import train_filter
 from dfndr_builders.views import DrawViews
@@ -68,10 +69,10 @@ def build(
     root = os.fspath(out)
     context = Context(read, text, Path(recipe).resolve().parent, root, device, progress)
     with claimed(root, read.digest, replace=replace):
-        return _run(context)
+        return _run(context, TakenOut.of(root, read.digest))
 
 
-def _run(context: Context) -> Manifest:
+def _run(context: Context, taken_out: TakenOut) -> Manifest:
     """Run every phase that is not finished and write the manifest."""
     _announce(context)
     pool = open_pools(context.recipe.pool, context.folder, context.recipe.seed)
@@ -81,6 +82,8 @@ def _run(context: Context) -> Manifest:
     scored = score(context, pool)
     derived = derive_all(context, scored)
     chosen = choose(context, scored, derived)
+    taken_out.check(storage.join(chosen.root, f"{split}.parquet") for split in SPLITS)
+    context.files.update(taken_out.files)
     return _build(context, pool, scored, derived, chosen)
 
 

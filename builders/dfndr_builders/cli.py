@@ -34,6 +34,8 @@ def register(app: typer.Typer) -> None:
     app.command()(card)
     app.command()(publish)
     app.command()(export)
+    app.command()(remove)
+    app.command()(compact)
 
 
 def quickstart(out: Out = "quickstart", device: Device = "auto") -> None:
@@ -238,3 +240,31 @@ def export(
     from dfndr_builders.exports import export as run
 
     typer.echo(run(dataset, kind, out, rows=rows, space=space, progress=console_progress()))
+
+
+def remove(
+    dataset: DatasetPath,
+    uids: Annotated[str, typer.Option(metavar="FILE", help="The uids, one on each line; or .parquet, or .npy.")],
+    reason: Annotated[str, typer.Option(help="Why; it goes into the log, which is published. Name nobody.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Take rows out of a dataset: no reader shows them any more; files hold them until it is compacted."""
+    from dfndr.format.uid import unpack_uids
+    from dfndr_builders.removing import remove as run
+    from dfndr_builders.uid_lists import read_uids
+
+    done = run(dataset, unpack_uids(read_uids(uids)).tolist(), reason=reason)
+    typer.echo(json.dumps(done.to_json(), indent=1) if as_json else done)
+
+
+def compact(
+    dataset: DatasetPath,
+    phases: Annotated[bool, typer.Option("--phases", help="Delete phases/ too: texts of the whole pool.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the shards that rows were removed from again without them, so that no file holds them any more."""
+    from dfndr.console import console_progress
+    from dfndr_builders.removing import compact as run
+
+    done = run(dataset, phases=phases, progress=console_progress())
+    typer.echo(json.dumps(done.to_json(), indent=1) if as_json else done)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import get_args
 
@@ -13,14 +13,16 @@ from dfndr.format.manifest import MANIFEST, Manifest, read_manifest
 from dfndr.format.schema import Modality
 from dfndr_builders.work import records_folder
 
-__all__ = ["claimed", "sweep"]
+__all__ = ["LOCK", "claimed", "sweep"]
 
-_LOCK = ".dfndr-lock"
+LOCK = ".dfndr-lock"
+"""The file that whoever changes a dataset's folder holds locked."""
+
 _OURS = re.compile(
     r"(train|validation)-[0-9]{5,}-[0-9a-f]{8}\.(parquet|npy)|[0-9]{5,}\.json"
-    r"|(duplicates|contaminated)-[0-9a-f]{8}\.parquet"
+    r"|(duplicates|contaminated|rows|log)-[0-9a-f]{8}\.parquet"
 )
-_FOLDERS = ("rows", "problems", "models", "audit", *get_args(Modality))
+_FOLDERS = ("rows", "problems", "models", "audit", "removed", *get_args(Modality))
 
 
 @contextmanager
@@ -33,7 +35,7 @@ def claimed(root: str, recipe_digest: str, *, replace: bool = False) -> Iterator
         found = "a file" if root else "no name"
         raise UsageError(root or "--out", expected="a folder to build into", found=found, do="Choose another --out.")
     present = storage.names_in(root)
-    if present and _LOCK not in present and MANIFEST not in present:
+    if present and LOCK not in present and MANIFEST not in present:
         do = "Choose an empty or new folder for --out."
         raise UsageError(root, expected="a new folder, or one that a build made", found=f"{present[0]!r} in it", do=do)
     if MANIFEST in present:
@@ -42,7 +44,7 @@ def claimed(root: str, recipe_digest: str, *, replace: bool = False) -> Iterator
             found = f"dataset {there.name!r} of recipe {there.recipe_digest[:12]}, not {recipe_digest[:12]}"
             do = "Choose another --out, or pass --replace to build this recipe here (what can be used again is)."
             raise UsageError(root, expected="no dataset of another recipe", found=found, do=do)
-    with storage.locked(root, _LOCK):
+    with storage.locked(root, LOCK):
         yield
 
 
@@ -55,15 +57,15 @@ def _manifest_there(root: str) -> Manifest:
         raise FormatError(error.where, expected=error.expected, found=error.found, do=do) from error
 
 
-def sweep(root: str, manifest: Manifest) -> None:
-    """Delete what earlier builds left among a finished dataset's files and its manifest does not name."""
+def sweep(root: str, manifest: Manifest, *, folders: Sequence[str] = (*_FOLDERS, "shards")) -> None:
+    """Delete what earlier builds left in some folders of a finished dataset and its manifest does not name."""
     wanted = {stored.path for shard in manifest.shards for stored in shard.files.values()}
     wanted |= {stored.path for stored in manifest.files.values()}
     wanted |= {
-        f"{records_folder('', str(manifest.provenance['phase']))}/{shard.index:05d}.json".lstrip("/")
+        f"{records_folder('', str(manifest.provenance.get('phase')))}/{shard.index:05d}.json".lstrip("/")
         for shard in manifest.shards
     }
-    for folder in (*_FOLDERS, "shards"):
+    for folder in folders:
         for path in storage.list_files(storage.join(root, folder)):
             is_ours = folder == "models" or _OURS.fullmatch(path.rpartition("/")[2])
             if is_ours and f"{folder}/{path}" not in wanted:

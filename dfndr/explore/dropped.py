@@ -28,6 +28,7 @@ class Dropped:
         self._table = cache(self._read)
 
     def _read(self) -> pa.Table | None:
+        import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
         stored = self._dataset.manifest.files.get(_ROLE)
@@ -39,7 +40,9 @@ class Dropped:
         if missing := set(_COLUMNS) - set(table.column_names):
             do = "Run `dfndr verify` on the dataset."
             raise FormatError(path, expected=f"columns {_COLUMNS}", found=f"no {sorted(missing)}", do=do)
-        return table.select(list(_COLUMNS))
+        table = table.select(list(_COLUMNS))
+        gone = self._dataset.removed
+        return table if gone is None else table.filter(~pc.field("uid").isin(gone.uids.combine_chunks()))
 
     def of(self, uid: str) -> dict[str, Any]:
         """Return how many samples were dropped for this one, and the 50 closest: `uid`, `reason` and `distance`."""

@@ -32,14 +32,14 @@ class Reading:
         self.dataset = dataset
         self.schema = dataset.schema()
         self._starts: list[int] = [0]
-        self._groups: list[tuple[int, int]] = []  # shard and row group that begin at `_starts`
+        self._groups: list[tuple[int, int]] = []  # shard and row group that begin at `_starts`, stored rows
         self._kept: OrderedDict[tuple[int, str], pa.ChunkedArray] = OrderedDict()
         self._bytes, self._lock = 0, threading.Lock()
         self._find_groups()
         self.uids, self._order = self._read_uids()
 
     def __len__(self) -> int:
-        return self._starts[-1]
+        return len(self.dataset)
 
     def _find_groups(self) -> None:
         import pyarrow.parquet as pq
@@ -48,9 +48,9 @@ class Reading:
             path = str(self.dataset.local_file(shard.files["rows"]))
             with parquet_errors(path):
                 metadata = pq.read_metadata(path)
-            if metadata.num_rows != shard.rows:
+            if metadata.num_rows != shard.stored:
                 do = "Run `dfndr verify` on the dataset."
-                raise FormatError(path, expected=f"{shard.rows} rows", found=f"{metadata.num_rows} rows", do=do)
+                raise FormatError(path, expected=f"{shard.stored} rows", found=f"{metadata.num_rows} rows", do=do)
             for group in range(metadata.num_row_groups):
                 if rows := metadata.row_group(group).num_rows:
                     self._groups.append((number, group))
@@ -96,11 +96,12 @@ class Reading:
     def take(self, names: Sequence[str], rows: Sequence[int]) -> list[dict[str, Any]]:
         """Return some columns of some rows as dicts, in the order asked for."""
         by_group: dict[int, list[int]] = {}
-        for place, row in enumerate(rows):
+        stored = self._stored(rows)
+        for place, row in enumerate(stored):
             by_group.setdefault(bisect_right(self._starts, row) - 1, []).append(place)
         found: list[dict[str, Any]] = [{} for _ in rows]
         for group, places in by_group.items():
-            inside = [rows[place] - self._starts[group] for place in places]
+            inside = [stored[place] - self._starts[group] for place in places]
             for name in names:
                 values = self._column(group, name).take(inside).to_pylist()
                 for place, value in zip(places, values, strict=True):
@@ -117,7 +118,13 @@ class Reading:
 
     def shard_of(self, row: int) -> int:
         """Return the number of the shard that holds a row, in this view of the dataset."""
-        return self._groups[bisect_right(self._starts, row) - 1][0]
+        return self._groups[bisect_right(self._starts, self._stored([row])[0]) - 1][0]
+
+    def _stored(self, rows: Sequence[int]) -> list[int]:
+        import numpy as np
+
+        found: list[int] = self.dataset.places.stored(np.asarray(rows, dtype=np.int64)).tolist()
+        return found
 
     def column(self, name: str) -> list[pa.ChunkedArray]:
         """Return a whole column, a piece per shard."""

@@ -13,6 +13,7 @@ from dfndr import storage
 from dfndr.errors import FormatError
 from dfndr.format.fields import DO, count, file_json, file_of, json_object, json_of, known_fields, one_of, typed
 from dfndr.format.funnel import Counts, Step, adds_up, check_join, reasons_of, step_of_json
+from dfndr.format.removed import LOG, ROWS, Removal
 from dfndr.format.schema import FORMAT, NAME, SPLITS, EncoderRecord, Space
 from dfndr.storage import Stored
 
@@ -32,7 +33,8 @@ class Shard:
     """The record of a finished group of rows: counts, files with bytes and sha256, drops and failures by reason.
 
     `files` is keyed by role: `rows`, `problems` (only where rows failed), or a space's name. `notes` holds what
-    happened on the way and changes no promise, such as a halved batch.
+    happened on the way and changes no promise, such as a halved batch. `rows` counts those that are there for readers;
+    the files hold `removed` more, which were taken out.
     """
 
     index: int
@@ -43,6 +45,12 @@ class Shard:
     dropped: Mapping[str, int] = field(default_factory=dict)
     failed: Mapping[str, int] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
+    removed: int = 0
+
+    @property
+    def stored(self) -> int:
+        """How many rows its files hold, those that were taken out included."""
+        return self.rows + self.removed
 
     def to_json(self) -> dict[str, object]:
         """Return the JSON object that stands in the record and in the manifest."""
@@ -55,6 +63,7 @@ class Shard:
             "failed": dict(self.failed),
             "files": {role: file_json(stored) for role, stored in self.files.items()},
             "notes": dict(self.notes),
+            **({"removed": self.removed} if self.removed else {}),
         }
 
     @classmethod
@@ -74,7 +83,11 @@ class Shard:
                 for role, value in json_object(fields.get("files"), where).items()
             },
             notes={key: typed(notes, key, str, where) for key in notes},
+            removed=count(fields, "removed", where) if "removed" in fields else 0,
         )
+        if shard.removed > shard.dropped.get("removed", 0):
+            found = f"{shard.removed} of {shard.dropped.get('removed', 0)} dropped for it"
+            raise FormatError(where, expected="rows that were removed among those dropped", found=found, do=DO)
         adds_up(where, shard.rows_in, shard.rows, shard.dropped, shard.failed)
         return shard
 
@@ -84,7 +97,8 @@ class Manifest:
     """Everything a reader needs to know of a dataset before it opens a file; it holds no time and no place.
 
     `scorers` and `encoders` are keyed by name; `files` are those that belong to no shard (weights of a filter that
-    was trained on the way). Equal inputs give equal bytes, so `digest` names the dataset's content.
+    was trained on the way). `removals` are the times that rows were taken out, the first one first. Equal inputs give
+    equal bytes, so `digest` names the dataset's content.
     """
 
     name: str
@@ -99,6 +113,7 @@ class Manifest:
     funnel: tuple[Step, ...]
     provenance: Mapping[str, object]
     files: Mapping[str, Stored] = field(default_factory=dict)
+    removals: tuple[Removal, ...] = ()
 
     def __len__(self) -> int:
         return sum(shard.rows for shard in self.shards)
@@ -107,6 +122,15 @@ class Manifest:
     def digest(self) -> str:
         """The sha256 of the manifest's canonical JSON: two datasets with one digest are the same dataset."""
         return hashlib.sha256(canonical(self.to_json())).hexdigest()
+
+    @property
+    def removed(self) -> int:
+        """How many rows the files still hold that were taken out."""
+        return sum(shard.removed for shard in self.shards)
+
+    def descends_from(self, digest: str) -> bool:
+        """Say whether this is what was left of the dataset of a digest after rows were taken out of it."""
+        return any(removal.before == digest for removal in self.removals)
 
     def to_json(self) -> dict[str, object]:
         """Return the JSON object that `manifest.json` holds."""
@@ -125,6 +149,7 @@ class Manifest:
             "provenance": dict(self.provenance),
             "files": {role: file_json(stored) for role, stored in self.files.items()},
             "shards": [shard.to_json() for shard in self.shards],
+            **({"removals": [removal.to_json() for removal in self.removals]} if self.removals else {}),
         }
 
     @classmethod
@@ -155,6 +180,10 @@ class Manifest:
             funnel=tuple(step_of_json(value, where) for value in typed(fields, "funnel", list, where)),
             provenance=json_object(fields.get("provenance"), where),
             files={role: file_of(value, where) for role, value in json_object(fields.get("files"), where).items()},
+            removals=tuple(
+                Removal.from_json(value, f"{where}, removal {number}")
+                for number, value in enumerate(typed({"removals": [], **fields}, "removals", list, where))
+            ),
         )
         manifest._check(where, count(fields, "rows", where))
         return manifest
@@ -181,11 +210,22 @@ class Manifest:
         if len(set(paths)) != len(paths):
             twice = Counter(paths).most_common(1)[0][0]
             raise FormatError(where, expected="each file named once", found=f"{twice} twice", do=DO)
+        self._check_removals(where)
         for before, after in zip(self.funnel, self.funnel[1:], strict=False):
             check_join(before, after, f"{where}, funnel")
         if self.funnel and self.funnel[-1].rows_out != rows:
             found = f"{self.funnel[-1].rows_out} rows out of the funnel"
             raise FormatError(f"{where}, funnel", expected=f"{rows} rows", found=found, do=DO)
+
+    def _check_removals(self, where: str) -> None:
+        taken = sum(removal.rows for removal in self.removals)
+        dropped = sum(shard.dropped.get("removed", 0) for shard in self.shards)
+        if taken != dropped:
+            found = f"{dropped} rows that the shards dropped for it"
+            raise FormatError(f"{where}, removals", expected=f"{taken} rows removed", found=found, do=DO)
+        if bool(self.removed) != (ROWS in self.files) or (self.removals and LOG not in self.files):
+            expected = f"{ROWS} where files hold rows that were removed, and {LOG} where any were"
+            raise FormatError(f"{where}, files", expected=expected, found=f"{sorted(self.files)}"[:160], do=DO)
 
 
 def read_manifest(root: str) -> Manifest:

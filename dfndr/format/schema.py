@@ -39,6 +39,7 @@ DROPPED: Mapping[str, str] = {
     "near_duplicate": "its picture hardly differs from that of a row that is kept",
     "not_selected": "its score lies below the cut",
     "over_quota": "its group had its share",
+    "removed": "it was taken out of the finished dataset",
     "same_image": "a row that is kept has the same image file",
     "same_text": "a row that is kept has the same text",
     "semantic_duplicate": "its vector is very close to that of a row that is kept",

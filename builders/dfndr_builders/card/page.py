@@ -57,6 +57,7 @@ def card(manifest: Manifest, about: About | None = None) -> str:
         funnel=fenced("\n".join(line.removeprefix("  ") for line in funnel_lines(manifest.funnel))),
         sources=_sources(manifest),
         rules=_rules(manifest.provenance.get("selection")),
+        removals=_removals(manifest),
         pools=table(("pool", "from", "source", "licence"), _pools(manifest.provenance.get("pools"))),
         columns=table(("column", "what it is and how it was made"), columns(manifest)),
         spaces=table(
@@ -105,6 +106,20 @@ def _sources(manifest: Manifest) -> str:
         for group in groups
     ]
     return "\n\nBy source:\n\n" + table(("source", "rows in", "rows kept", "dropped or failed"), rows)
+
+
+def _removals(manifest: Manifest) -> str:
+    """Return when rows were taken out of the finished dataset, how many and why; nothing where none were."""
+    if not manifest.removals:
+        return ""
+    rows = [(one.date, f"{one.rows:,}", one.reason or "none stated") for one in manifest.removals]
+    text = (
+        "\n\n## Removed rows\nRows were taken out of the finished dataset. `removed/log` names the sha256 of the uid "
+    )
+    text += "of each, and nothing else of it.\n\n" + table(("day", "rows", "reason"), rows)
+    if manifest.removed:
+        text += f"\n\n{manifest.removed:,} of these rows are in the files still: readers other than dfndr show them."
+    return text
 
 
 def _rules(selection: object) -> str:

@@ -51,7 +51,7 @@ def rows_at(dataset: Dataset, rows: Rows, columns: Sequence[str]) -> pa.Table:
     for shard in dataset.shards:
         here = rows[(rows >= start) & (rows < start + shard.rows)] - start
         if len(here):
-            view = Dataset(dataset.root, dataset.manifest, shards=[shard], check=dataset.check)
+            view = dataset.only([shard])
             parts.append(view.rows(columns).take(here).replace_schema_metadata(None))
         start += shard.rows
     return pa.concat_tables(parts)

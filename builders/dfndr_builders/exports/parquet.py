@@ -25,7 +25,7 @@ def export_parquet(dataset: Dataset, out: str, *, space: str | None = None, prog
     count = len(dataset.shards)
     with progress.task("export", len(dataset)) as task:
         for number, shard in enumerate(dataset.shards):
-            view = Dataset(dataset.root, dataset.manifest, shards=[shard], check=dataset.check)
+            view = dataset.only([shard])
             rows = view.rows()
             for name, column in called.items():
                 (block,) = view.mapped(name)

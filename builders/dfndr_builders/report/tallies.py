@@ -126,9 +126,9 @@ def extremes(dataset: Dataset, by: str | None, *, count: int, seed: str) -> Extr
 def rows_at(dataset: Dataset, places: Iterable[tuple[int, int]]) -> dict[tuple[int, int], dict[str, object]]:
     """Return whole rows by place; of each file only the row groups that hold them are read."""
     found: dict[tuple[int, int], dict[str, object]] = {}
-    wanted: dict[int, set[int]] = {}
+    wanted: dict[int, dict[int, int]] = {}
     for shard, row in places:
-        wanted.setdefault(shard, set()).add(row)
+        wanted.setdefault(shard, {})[_stored(dataset, shard, row)] = row
     for shard, rows in sorted(wanted.items()):
         path = str(dataset.local_file(dataset.shards[shard].files["rows"]))
         with parquet_errors(path), pq.ParquetFile(path) as file:
@@ -138,9 +138,15 @@ def rows_at(dataset: Dataset, places: Iterable[tuple[int, int]]) -> dict[tuple[i
                 here = sorted(row for row in rows if start <= row < stop)
                 if here:
                     table = file.read_row_group(group).take([row - start for row in here])
-                    found |= {(shard, row): given for row, given in zip(here, table.to_pylist(), strict=True)}
+                    found |= {(shard, rows[row]): given for row, given in zip(here, table.to_pylist(), strict=True)}
                 start = stop
     return found
+
+
+def _stored(dataset: Dataset, shard: int, row: int) -> int:
+    """Return where a row of a shard lies in its files."""
+    first = sum(given.rows for given in dataset.shards[:shard])
+    return int(dataset.places.within(np.array([first + row]))[1][0])
 
 
 def text_lengths(dataset: Dataset) -> Iterator[dict[str, npt.NDArray[np.float64]]]:
@@ -152,8 +158,7 @@ def text_lengths(dataset: Dataset) -> Iterator[dict[str, npt.NDArray[np.float64]
     columns = [name for name in ("text", "captions", "caption_scores", "width", "height") if name in there]
     average = max(1, len(dataset) // max(1, len(dataset.shards)))
     step = max(1, len(dataset.shards) * average // _SAMPLED_ROWS)
-    some = Dataset(dataset.root, dataset.manifest, shards=dataset.shards[::step], check=dataset.check)
-    for table in some.tables(columns):
+    for table in dataset.only(dataset.shards[::step]).tables(columns):
         found = {}
         if "text" in there:
             found["words per text"] = column_values(pc.count_substring_regex(table["text"], r"\S+"))
