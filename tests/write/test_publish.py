@@ -88,10 +88,10 @@ def test_what_is_published_is_the_dataset_its_card_and_nothing_that_a_build_keep
     done = publish(given, endpoint=hub.url)
     manifest = read_manifest(str(root))
     named = {stored.path for shard in manifest.shards for stored in shard.files.values()}
-    extra = {".gitattributes", "README.md", "manifest.json", "card/scores.png", "card/samples.png"}
+    extra = {".gitattributes", "README.md", "manifest.json", "croissant.json", "card/scores.png", "card/samples.png"}
     assert set(hub.repos["me/tiny"].files) == named | extra
     assert _as_here(hub, given)
-    assert (done.uploaded, done.present, done.is_private) == (len(named) + 4, 0, True)
+    assert (done.uploaded, done.present, done.is_private) == (len(named) + 5, 0, True)
     assert b"of the build alone" not in hub.repos["me/tiny"].files["README.md"]
 
 
@@ -102,7 +102,7 @@ def test_manifest_card_and_pictures_come_in_the_last_commit_alone(
     _send(given, hub)
     commits = hub.repos["me/tiny"].commits
     assert len(commits) == 1 + 3 + 1
-    last = {"README.md", "manifest.json", "card/scores.png", "card/samples.png"}
+    last = {"README.md", "manifest.json", "croissant.json", "card/scores.png", "card/samples.png"}
     assert all(not last & set(held) for _, _, held in commits[:-1])
     assert set(commits[-1][2]) - set(commits[-2][2]) == last
 

@@ -13,6 +13,7 @@ from dfndr.dataset import Dataset
 from dfndr.errors import DataError, FormatError
 from dfndr.format.manifest import MANIFEST
 from dfndr_builders.card import About, card
+from dfndr_builders.card.croissant import CROISSANT, croissant
 from dfndr_builders.publish.pictures import pictures
 
 __all__ = [
@@ -73,10 +74,11 @@ def data_files(dataset: Dataset) -> list[Upload]:
 
 
 def last_files(dataset: Dataset, about: About) -> list[Upload]:
-    """Return what goes into the last commit: pictures, the card, and the manifest, which makes it a dataset."""
+    """Return what goes into the last commit: pictures, card, Croissant, and the manifest, which makes it a dataset."""
     drawn = pictures(dataset)
     told = About(about.repo_id, about.uses, about.accepted, tuple((path, shows) for path, (_, shows) in drawn.items()))
     made = {path: data for path, (data, _) in drawn.items()}
+    made[CROISSANT] = croissant(dataset, about.repo_id)
     made[README] = card(dataset.manifest, told).encode()
     made[MANIFEST] = storage.read_bytes(storage.join(dataset.root, MANIFEST))
     return [Upload(path, len(data), hashlib.sha256(data).hexdigest(), data) for path, data in made.items()]
