@@ -12,8 +12,8 @@ from support.tiny import IMAGE, TEXT, write_dataset
 
 from dfndr.dataset import Dataset
 
-# rdflib calls a class of its own old.
-pytestmark = pytest.mark.filterwarnings("ignore:ConjunctiveGraph:DeprecationWarning")
+# mlcroissant's own libraries call each other's ways old while it reads.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 mlcroissant = pytest.importorskip("mlcroissant", reason="the extra publish is not installed")
 
 
