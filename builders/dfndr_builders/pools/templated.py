@@ -14,7 +14,7 @@ from dfndr.errors import MissingExtra, RecipeError
 from dfndr.seeds import hash_int
 from dfndr_builders.pools.base import Pool, PoolShard, uid_of
 
-__all__ = ["OPENAI_IMAGENET", "Templated", "check_templates"]
+__all__ = ["OPENAI_IMAGENET", "Templated", "check_templates", "openai_imagenet"]
 
 OPENAI_IMAGENET = "openai-imagenet"
 """The name of the 80 templates for ImageNet's classes that came with CLIP (Radford et al. 2021), as open_clip has."""
@@ -60,7 +60,7 @@ class Templated:
 
     def read(self, shard: PoolShard) -> Iterator[pa.Table]:
         """Yield the shard's rows with their captions."""
-        templates = _openai_imagenet() if isinstance(self.templates, str) else self.templates
+        templates = openai_imagenet() if isinstance(self.templates, str) else self.templates
         for table in self.pool.read(shard):
             rows: list[dict[str, Any]] = table.select(["uid", "text", "image", "problem"]).to_pylist()
             for row in rows:
@@ -78,7 +78,8 @@ class Templated:
 
 
 @cache
-def _openai_imagenet() -> tuple[str, ...]:
+def openai_imagenet() -> tuple[str, ...]:
+    """Return those templates, `{}` where the class goes."""
     try:
         from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
     except ImportError as error:

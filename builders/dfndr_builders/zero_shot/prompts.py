@@ -9,12 +9,11 @@ import numpy.typing as npt
 
 from dfndr.encoder import Encoder
 from dfndr.errors import DataError, UsageError
+from dfndr_builders.pools.templated import OPENAI_IMAGENET, openai_imagenet
 
-__all__ = ["DEFAULT_TEMPLATES", "OPENAI_IMAGENET", "check_templates", "class_vectors", "filled", "named_templates"]
+__all__ = ["DEFAULT_TEMPLATES", "check_templates", "class_vectors", "filled", "named_templates"]
 
 DEFAULT_TEMPLATES = ("a photo of a {}.",)
-OPENAI_IMAGENET = "openai-imagenet"
-"""The name of the 80 templates that CLIP was evaluated with on ImageNet; open_clip brings them."""
 
 _PLACES = ("{c}", "{}")
 """Where the class goes: in CLIP_benchmark's files, and everywhere else."""
@@ -45,9 +44,7 @@ def named_templates(name: str) -> tuple[str, ...]:
     if name != OPENAI_IMAGENET:
         do = "Name it so, or give a file of one template a line."
         raise UsageError("templates", expected=repr(OPENAI_IMAGENET), found=repr(name), do=do)
-    from open_clip import OPENAI_IMAGENET_TEMPLATES
-
-    return tuple(str(template("{}")) for template in OPENAI_IMAGENET_TEMPLATES)
+    return openai_imagenet()
 
 
 def class_vectors(

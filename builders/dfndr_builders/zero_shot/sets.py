@@ -16,9 +16,10 @@ from dfndr.errors import PoolError, UsageError
 from dfndr_builders.pools.base import Pool
 from dfndr_builders.pools.files import base_name
 from dfndr_builders.pools.plain import plain_pool
+from dfndr_builders.pools.templated import OPENAI_IMAGENET
 from dfndr_builders.pools.webdataset import WebDatasetPool
 from dfndr_builders.stage import good_rows
-from dfndr_builders.zero_shot.prompts import DEFAULT_TEMPLATES, OPENAI_IMAGENET, check_templates, named_templates
+from dfndr_builders.zero_shot.prompts import DEFAULT_TEMPLATES, check_templates, named_templates
 
 __all__ = ["CaptionedSet", "LabelledSet", "Task", "labelled_set", "open_set", "read_lines", "read_templates"]
 
