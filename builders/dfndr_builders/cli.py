@@ -209,6 +209,9 @@ def publish(
         list[str] | None,
         typer.Option(metavar="NAME: REASON", help="Publish in spite of a source's, model's or licence's problem."),
     ] = None,
+    tombstones: Annotated[
+        bool, typer.Option("--tombstones", help="Publish files that still hold rows that were removed.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Publish a dataset to the Hugging Face Hub, private unless told; run it again to go on where it stopped."""
@@ -217,7 +220,8 @@ def publish(
     from dfndr_builders.publish import prepare
     from dfndr_builders.publish import publish as run
 
-    prepared = prepare(dataset, repo_id, accepted=[parse_accepted(given) for given in accept_license or []])
+    accepted = [parse_accepted(given) for given in accept_license or []]
+    prepared = prepare(dataset, repo_id, accepted=accepted, tombstones=tombstones)
     if dry_run:
         typer.echo(json.dumps(prepared.to_json(), indent=1) if as_json else prepared)
         return

@@ -36,7 +36,12 @@ def test_what_looks_into_a_dataset_sees_no_removed_row(twins, tmp_path):
         assert pages[0].sample(sample["uid"]) == pages[1].sample(sample["uid"])
         assert pages[0].thumbnail(sample["uid"]) == pages[1].thumbnail(sample["uid"])
     for uid in twins.gone:
-        for ask in (pages[0].sample, pages[0].thumbnail, twins.left.show, pages[0].asking.index(IMAGE.name).vectors_of):
+        for ask in (
+            pages[0].sample,
+            pages[0].thumbnail,
+            twins.left.show,
+            pages[0].asking.indexes.of(IMAGE.name).vectors_of,
+        ):
             with pytest.raises(UsageError):
                 ask(uid)
     places = [(shard, row) for shard, block in enumerate(twins.left.shards) for row in range(block.rows)]

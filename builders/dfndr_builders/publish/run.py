@@ -33,7 +33,7 @@ from dfndr_builders.publish.hub import Busy, Remote, Repository
 
 __all__ = ["Publication", "Published", "prepare", "publish"]
 
-_FOLDERS = ("rows", "problems", "models", "audit", "card", *get_args(Modality))
+_FOLDERS = ("rows", "problems", "models", "audit", "card", "removed", *get_args(Modality))
 _LEFT_ALONE = {".gitattributes", ".gitignore", "LICENSE", "LICENSE.md", README}
 _WAITS_S = (1.0, 4.0, 15.0, 60.0)
 _SENT_AT_MOST = 2
@@ -86,9 +86,12 @@ class Published:
     is_private: bool
 
 
-def prepare(dataset: str | os.PathLike[str], repo_id: str, *, accepted: Sequence[Accepted] = ()) -> Publication:
+def prepare(
+    dataset: str | os.PathLike[str], repo_id: str, *, accepted: Sequence[Accepted] = (), tombstones: bool = False
+) -> Publication:
     """Check all that can be checked here, and return what would be uploaded; nothing is sent.
 
+    `tombstones` allows files that still hold rows that were removed, which readers other than dfndr would show.
     Raises UsageError for a name that no repository can have and a dataset that is not a local folder, DataError for
     what the card lacks, licences, and the Hub's limits, FormatError where a file is absent or of another size.
     """
@@ -97,6 +100,10 @@ def prepare(dataset: str | os.PathLike[str], repo_id: str, *, accepted: Sequence
     if storage.is_remote(root):
         raise UsageError(root, expected="a local folder", found="a remote one", do="Fetch it to a local folder first.")
     opened = open_dataset(root)
+    if opened.manifest.removed and not tombstones:
+        found = f"{opened.manifest.removed:,} rows that were removed in them still, for the Hub's viewer to show"
+        do = "Run `dfndr compact` first; or say --tombstones, and only readers of dfndr pass them over."
+        raise UsageError(root, expected="files without removed rows", found=found, do=do)
     given = uses(opened)
     check(opened.manifest, given, accepted)
     about = About(repo_id, given, tuple(accepted))
