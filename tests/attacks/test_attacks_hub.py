@@ -25,6 +25,7 @@ from test_attacks_manifest import CHANGED_TEXTS, LIES, TEXTS
 from dfndr import Index, Loader, open_dataset
 from dfndr.errors import DfndrError
 from dfndr.explore.queries import Explorer
+from dfndr.explore.values import Filter
 from dfndr.verify import verify
 
 ROOT = "hf://datasets/me/set"
@@ -48,7 +49,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _explore() -> None:
     explorer = Explorer(open_dataset(ROOT), device="cpu")
     explorer.about()
-    explorer.asking.index(IMAGE.name)
+    explorer.browse(Filter())
+    explorer.sample(explorer.dataset.rows(["uid"])["uid"][0].as_py())
 
 
 USES: dict[str, Callable[[], object]] = {
