@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -57,6 +57,10 @@ class Columns:
             pa.concat_arrays([chunk for piece in pieces for chunk in piece.chunks]).take(back).to_pylist()
         )
         return values
+
+    def keep(self, numbers: Collection[int]) -> None:
+        """Forget what was read of all shards but these."""
+        self._tables = {number: table for number, table in self._tables.items() if number in numbers}
 
     def _table(self, number: int) -> pa.Table:
         if number not in self._tables:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -213,7 +214,8 @@ class Dataset:
     def table(self, number: int, columns: Sequence[str] | None = None) -> pa.Table:
         """Return one shard's rows."""
         shard = self.shards[number]
-        return self.kept(number, read_parquet(str(self.local_file(shard.files["rows"])), shard.stored, columns))
+        with closing(self.files.stream([shard.files["rows"]])) as paths:
+            return self.kept(number, read_parquet(str(next(paths)), shard.stored, columns))
 
     def rows(self, columns: Sequence[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
         """Return rows as one table; `where` is a pyarrow expression over any of the dataset's columns.
@@ -283,14 +285,10 @@ class Dataset:
 
         chosen = {name: self.space(name) for name in (self.spaces if spaces is None else spaces)}
         self.fetch(list(chosen))
-        files = [
-            (
-                shard.stored,
-                str(self.local_file(shard.files["rows"])),
-                {name: str(self.local_file(shard.files[name])) for name in chosen},
-            )
-            for shard in self.shards
-        ]
+        files = []
+        for shard in self.shards:
+            paths = {role: str(self.local_file(shard.files[role])) for role in ("rows", *chosen)}
+            files.append((shard.stored, paths.pop("rows"), paths))
         return TorchRows(files, chosen, self._columns(columns), self.places, owner=self)
 
     def show(self, uids: str | Sequence[str] | None = None) -> Shown:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
@@ -39,7 +39,7 @@ class Files(Protocol):
     def fetch(self, files: Iterable[Stored]) -> None:
         """See to it that files are here, several at a time."""
 
-    def stream(self, files: Sequence[Stored]) -> Iterator[Path]:
+    def stream(self, files: Sequence[Stored]) -> Generator[Path, None, None]:
         """Yield where files lie, one after the other; each is sure to be there until the next is asked for."""
 
 
@@ -66,7 +66,7 @@ class Lying:
     def fetch(self, files: Iterable[Stored]) -> None:
         """Do nothing: they are here."""
 
-    def stream(self, files: Sequence[Stored]) -> Iterator[Path]:
+    def stream(self, files: Sequence[Stored]) -> Generator[Path, None, None]:
         """Yield where files lie, each checked when its turn comes."""
         yield from map(self.path, files)
 
@@ -122,11 +122,16 @@ class Fetched:
             self.cache.hold(stored)
             self._start(stored)
 
+    def started(self, stored: Stored) -> Path:
+        """Return where a file is that `start` holds, when it is there."""
+        self._start(stored).result()
+        return self.cache.path(stored)
+
     def release(self, stored: Stored) -> None:
         """Let a file go that `start` held."""
         self.cache.release(stored)
 
-    def stream(self, files: Sequence[Stored]) -> Iterator[Path]:
+    def stream(self, files: Sequence[Stored]) -> Generator[Path, None, None]:
         """Yield where files are, one after the other; the next four are fetched meanwhile, the last one is let go."""
         started: list[Stored] = []
         try:
@@ -134,8 +139,7 @@ class Fetched:
                 coming = files[number + len(started) : number + 1 + _AHEAD]
                 self.start(coming)
                 started += coming
-                self._start(stored).result()
-                yield self.cache.path(stored)
+                yield self.started(stored)
                 self.release(started.pop(0))
         finally:
             for stored in started:

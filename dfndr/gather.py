@@ -33,6 +33,7 @@ class Lookup:
         import numpy as np
 
         self.ends: Rows = np.cumsum(np.asarray(counts, dtype=np.int64))
+        self.starts: Rows = self.ends - np.asarray(counts, dtype=np.int64)
         total = int(sum(counts))
         self._shift = max(0, (total // (8 * max(len(counts), 1))).bit_length() - 1)
         self._guess = np.searchsorted(self.ends, np.arange(0, total, 1 << self._shift), side="right")
@@ -48,24 +49,34 @@ class Lookup:
 class Stack:
     """The shards of one space, one below the other, to copy rows from; holds them mapped for as long as it lives."""
 
-    def __init__(self, shards: Sequence[npt.NDArray[np.floating[Any]]], lookup: Lookup, *, torch: bool) -> None:
-        """Take at least one array, all of shape (rows, per_row, dim) with rows above 0, and of one type."""
+    def __init__(self, shards: Sequence[npt.NDArray[np.floating[Any]] | None], lookup: Lookup, *, torch: bool) -> None:
+        """Take at least one array, all of shape (rows, per_row, dim) with rows above 0, and of one type.
+
+        None stands for a shard that is not at hand, and of which no row may be asked for.
+        """
         import numpy as np
 
-        self._shards, self._lookup, self._torch = [np.asarray(shard) for shard in shards], lookup, torch
-        self.dtype, self.per_row, self.dim = self._shards[0].dtype, shards[0].shape[1], shards[0].shape[2]
+        self._shards, self._lookup, self._torch = (
+            [np.asarray(shard) for shard in shards if shard is not None],
+            lookup,
+            torch,
+        )
+        first = self._shards[0]
+        self.dtype, self.per_row, self.dim = first.dtype, first.shape[1], first.shape[2]
         self.place_bytes = self.dim * self.dtype.itemsize
         self.row_bytes = self.per_row * self.place_bytes
-        rows = np.array([len(shard) for shard in self._shards])
-        addresses = np.array([shard.ctypes.data for shard in self._shards], dtype=np.int64)
-        lowest, highest = int(addresses.min()), int((addresses + rows * self.row_bytes).max())
+        places = np.array([shard.ctypes.data for shard in self._shards], dtype=np.int64)
+        ends = places + np.array([len(shard) for shard in self._shards]) * self.row_bytes
+        lowest, highest = int(places.min()), int(ends.max())
+        addresses = np.full(len(shards), lowest, dtype=np.int64)
+        addresses[[shard is not None for shard in shards]] = places
         # Between the shards lies memory that is not ours, perhaps not even mapped: only words of rows are ever read.
         span = memoryview((ctypes.c_uint8 * (highest - lowest)).from_address(lowest))
         aligned = not (addresses % 8).any() and self.place_bytes % 8 == 0
         self._words = np.frombuffer(span, dtype=np.int64 if aligned else np.uint8)
         self._word_bytes = self._words.itemsize
         self._place_words, self._row_words = self.place_bytes // self._word_bytes, self.row_bytes // self._word_bytes
-        self._first: Rows = (addresses - lowest) // self._word_bytes - (lookup.ends - rows) * self._row_words
+        self._first: Rows = (addresses - lowest) // self._word_bytes - lookup.starts * self._row_words
         self._views: dict[int, Any] = {}
 
     def words_of(self, rows: Rows, shard: Rows) -> Rows:

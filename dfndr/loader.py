@@ -12,18 +12,20 @@ batch sizes and numbers of ranks: no row is skipped or seen twice.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
+from dfndr.batch import Batch
 from dfndr.columns import Columns
 from dfndr.dataset import Dataset
 from dfndr.errors import MissingExtra, UsageError
+from dfndr.fetching import Fetched
 from dfndr.format.schema import Space
 from dfndr.gather import Buffers, Lookup, Stack
-from dfndr.order import BLOCK, Order, Runs, Shuffle, draw, share
+from dfndr.order import BLOCK, WINDOW, Order, Runs, Shuffle, draw, share
 from dfndr.sampling import Sampling
 from dfndr.seeds import hash_int
+from dfndr.streaming import Stream
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,44 +41,16 @@ __all__ = ["Batch", "Framework", "Loader", "Pick"]
 Pick = Literal["random", "first", "all"]
 Framework = Literal["auto", "torch", "numpy"]
 
-_AHEAD = 1 << 15
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Some rows of a dataset; `batch["image/enc"]` gives their vectors, `batch["uid"]` the values of a column.
-
-    `rows` are row numbers of the dataset, int64, in the batch's order. `vectors` holds a tensor or array per space, of
-    shape (rows, dim), or (rows, per_row, dim) where all were asked for, in the type they are stored in. `places` says,
-    for each space with several vectors per row of which one was picked, which one that is. Columns are read when they
-    are first asked for.
-    """
-
-    rows: Rows
-    vectors: Mapping[str, Any]
-    places: Mapping[str, Rows]
-    columns: Columns
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, name: str) -> Any:  # noqa: ANN401  a tensor, an array, or a list of a column's values
-        """Return a space's vectors or a list of a column's values; raises UsageError for any other name."""
-        if name in self.vectors:
-            return self.vectors[name]
-        if name in self.columns.names:
-            return self.columns.take(name, self.rows)
-        there = ", ".join([*self.vectors, *self.columns.names])
-        raise UsageError(
-            f"batch[{name!r}]", expected=f"one of: {there}", found="no such name", do="Name it to the Loader."
-        )
+_AHEAD, _PLANNED = 1 << 15, WINDOW * BLOCK
 
 
 class Loader:
     """An endless row of epochs over a dataset; its whole state is {seed, epoch, position}.
 
     `shuffle` is "exact" (a permutation of all rows), "block" (runs of 64 neighbours stay together: about twice as fast,
-    far faster where the data is larger than memory, and best with large batches; see `dfndr.order`) or None. At the end
+    far faster where the data is larger than memory, and best with large batches; see `dfndr.order`), "window" or None.
+    Of a remote dataset the shards come when they are needed, the next ones meanwhile: with "window" and None these are
+    few at a time, and those that are done with make room; "exact" and "block" soon need all of them. At the end
     of an epoch the last rows are split over the ranks as evenly as can be, so a rank's last batch may be smaller, or
     empty where fewer rows than ranks are left; `drop_last` leaves them out. Every rank has the same number of steps.
 
@@ -134,6 +108,8 @@ class Loader:
         self._columns = Columns(dataset, _names("columns", columns))
         self._lookup = Lookup([shard.stored for shard in dataset.shards if shard.stored])
         self._stacks: dict[str, Stack] = {}
+        self._stream = self._open_stream(dataset.files) if isinstance(dataset.files, Fetched) else None
+        self._planned: object = None
         self._buffers = Buffers()
         plain = where is None and weights is None
         self._sampling = None if plain else Sampling(dataset, where=where, weights=weights)
@@ -154,6 +130,8 @@ class Loader:
             drop_last=self._drop_last,
         ):
             first, last, taken = part
+            if self._stream is not None:
+                self._plan(self._stream)
             batch = self._batch(self._runs(self._position + first, self._position + last))
             self._position += taken  # before the yield: what the loop's body has been given counts as consumed
             yield batch
@@ -201,6 +179,8 @@ class Loader:
         return runs.part(start - first, stop - first)
 
     def _batch(self, runs: Runs) -> Batch:
+        import numpy as np
+
         rows, vectors, places = runs.rows(), {}, {}
         chosen = None if self._sampling is None else self._sampling.chosen(self._seed, self._epoch)
         positions = rows
@@ -211,6 +191,9 @@ class Loader:
         if stored is not rows:
             runs = Runs(stored, 1, self._rows)
         shard = self._lookup.shard_of(runs.heads)
+        if self._stream is not None and len(rows):
+            here = np.unique(self._lookup.shard_of(stored)).tolist()
+            self._stacks = self._stream.stacks(here, torch=self._torch)
         for space in self._spaces:
             stack = self._stack(space.name)
             one = self._pick != "all" and space.per_row > 1
@@ -244,6 +227,25 @@ class Loader:
             drawn = draw(keys.astype(np.uint64), key, counts).astype(np.int64)
         places: Rows = np.argmax(used.cumsum(axis=1) > drawn[:, None], axis=1)
         return places
+
+    def _open_stream(self, files: Fetched) -> Stream:
+        roles = [*(["rows"] if self._columns.names else []), *(space.name for space in self._spaces)]
+        return Stream(self._dataset, files, self._spaces, self._lookup, roles=roles)
+
+    def _plan(self, stream: Stream) -> None:
+        """Say which shards the next 65,536 to 131,072 positions lie in, once for each 65,536."""
+        step = self._position // _PLANNED
+        if self._planned == (self._seed, self._epoch, step):
+            return
+        self._planned = self._seed, self._epoch, step
+        count = self._count(self._epoch)
+        order = Order(count, self._shuffle, self._seed)
+        rows = order.at(self._epoch, step * _PLANNED, min((step + 2) * _PLANNED, count)).rows()
+        chosen = None if self._sampling is None else self._sampling.chosen(self._seed, self._epoch)
+        rows = rows if chosen is None else chosen.rows(rows)
+        numbers = dict.fromkeys(self._lookup.shard_of(self._dataset.places.stored(rows)).tolist())
+        stream.plan(numbers)
+        self._columns.keep([stream.numbers[number] for number in numbers])
 
     def _stack(self, space: str) -> Stack:
         if space not in self._stacks:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BLOCK", "RUN", "WINDOW", "Order", "Runs", "Shuffle", "draw", "permute", "share"]
 
-Shuffle = Literal["exact", "block"]
+Shuffle = Literal["exact", "block", "window"]
 
 RUN = 64
 """Consecutive rows that block shuffle keeps together: copying 64 kB at a time is over twice as fast as 1 kB."""
@@ -70,7 +70,9 @@ class Order:
 
     "exact" is a permutation of all rows. "block" starts at another row each epoch, cuts the ring of rows into blocks
     of 256, shuffles the blocks, and shuffles the runs of 64 rows within each window of 256 blocks; the rows that fill
-    no block come last, shuffled one by one. None keeps the order of the dataset.
+    no block come last, shuffled one by one. "window" is the same with the blocks left in their order, so that rows are
+    mixed with the 65,536 around them alone: what a dataset that is fetched meanwhile can be read by. None keeps the
+    order of the dataset.
     """
 
     rows: int
@@ -84,7 +86,7 @@ class Order:
         if self.shuffle == "exact":
             heads = permute(np.arange(start, stop), self.rows, hash_int(self.seed, "order", epoch))
             return Runs(heads, 1, self.rows)
-        if self.shuffle == "block":
+        if self.shuffle in ("block", "window"):
             return self._blocks(epoch, start, stop)
         length = RUN if (stop - start) % RUN == 0 else 1
         return Runs(np.arange(start, stop, length), length, self.rows)
@@ -118,7 +120,9 @@ class Order:
             places = np.arange(max(first, begin), min(last, begin + size)) - begin
             pieces.append(begin + permute(places, size, hash_int(self.seed, "window", epoch, window)))
         place, within = np.divmod(np.concatenate(pieces), per_block)
-        heads: Rows = permute(place, blocks, hash_int(self.seed, "blocks", epoch)) * BLOCK + within * RUN
+        if self.shuffle == "block":
+            place = permute(place, blocks, hash_int(self.seed, "blocks", epoch))
+        heads: Rows = place * BLOCK + within * RUN
         return heads
 
 
