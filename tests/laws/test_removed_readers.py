@@ -81,7 +81,7 @@ def test_a_place_is_the_nth_row_that_is_still_there(shards):
     assert all((places.removed_of(number) == rows).all() for number, rows in enumerate(removed))
 
 
-@pytest.mark.parametrize("shuffle", ["exact", "block", None])
+@pytest.mark.parametrize("shuffle", ["exact", "block", "window", None])
 @pytest.mark.parametrize("pick", ["random", "all"])
 @pytest.mark.parametrize("world_size", [1, 3])
 def test_the_loader_gives_the_batches_of_the_dataset_that_never_had_them(twins, shuffle, pick, world_size):
