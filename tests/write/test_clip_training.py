@@ -175,7 +175,7 @@ def test_the_trained_model_loads_like_any_other_and_says_what_it_is(trained):
         "samples": 600,
         "problems": {},
         "licenses": {"Bitstream-Vera": 600},
-        "sources": {"dejavu": 600},
+        "sources": {"glyphs": 600},
     }
 
 
