@@ -76,13 +76,19 @@ def _kept(axes: Any, rows: Sequence[Row], results: Results) -> None:  # noqa: AN
 
 def _scattered(axes: Any, rows: Sequence[Row], results: Results) -> None:  # noqa: ANN401
     left, right = [], []
-    for row in rows:
+    for number, row in enumerate(rows):
         one, induced = results.measured(row.filter, "accuracy"), results.measured(row.model, "accuracy")
         if one is not None and induced is not None:
             left.append(100 * one.mean)
             right.append(100 * induced.mean)
-            axes.errorbar(left[-1], right[-1], 100 * induced.std, 100 * one.std, fmt="o", color=_MODEL, markersize=4)
-            axes.annotate(row.name, (left[-1], right[-1]), textcoords="offset points", xytext=(5, 4), fontsize=7)
+            style = {
+                "color": f"C{number % 10}",
+                "marker": "o" if number < 6 else "s",
+                "markersize": 5,
+                "elinewidth": 0.7,
+            }
+            axes.errorbar(left[-1], right[-1], 100 * induced.std, 100 * one.std, label=row.name, ls="", **style)
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     if len(left) > 2:
         axes.text(
             0.02, 0.94, f"rank correlation {rank_correlation(left, right):+.2f}", transform=axes.transAxes, fontsize=8
