@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import secrets
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ __all__ = [
     "join",
     "list_files",
     "locked",
+    "make_folder",
     "names_in",
     "open_read",
     "pieces",
@@ -38,6 +40,7 @@ __all__ = [
     "put",
     "read_bytes",
     "remove",
+    "remove_folder",
     "sha256_of",
     "size_of",
     "sweep_temporary",
@@ -153,6 +156,12 @@ def sha256_of(path: str) -> str:
     return digest.hexdigest()
 
 
+def make_folder(folder: str) -> None:
+    """Make a local folder, and those that it lies in; raises StorageError where that cannot be."""
+    with _explained(folder, "write"):
+        _local(folder).mkdir(parents=True, exist_ok=True)
+
+
 def names_in(folder: str) -> list[str]:
     """Return the names of what lies right in a local folder, sorted; none where the folder is absent."""
     with _explained(folder, "list"):
@@ -239,6 +248,13 @@ def remove(path: str) -> None:
         return
     with _explained(path, "remove"):
         _local(path).unlink(missing_ok=True)
+
+
+def remove_folder(folder: str) -> None:
+    """Delete a local folder and all below it; an absent one is fine, and a link is an error."""
+    with _explained(folder, "remove"):
+        if _local(folder).is_dir():
+            shutil.rmtree(_local(folder))
 
 
 @contextmanager

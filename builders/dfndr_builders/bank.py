@@ -104,7 +104,7 @@ def _lines(path: str) -> Iterator[str]:
     if Path(path).is_dir():
         raise PoolError(path, expected="a text file of captions", found="a folder", do="Check [[caption]] bank.")
     try:
-        text = storage.read_bytes(path).decode("utf-8")
+        text = storage.read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise PoolError(path, expected="UTF-8", found=str(error), do="Save the file as UTF-8.") from error
     yield from (line.strip() for line in text.splitlines() if line.strip())

@@ -39,10 +39,10 @@ def eval_clip(
     from dfndr.encoder import open_encoder
     from dfndr.models import named_spec
     from dfndr_builders.zero_shot.evaluate import evaluate
-    from dfndr_builders.zero_shot.sets import Task, open_set, read_lines, read_templates
+    from dfndr_builders.zero_shot.sets import Task, open_set, read_classnames, read_templates
 
-    names = read_lines(classnames) if classnames else None
-    prompts = read_templates(templates) if templates else None
+    names = read_classnames(classnames) if classnames is not None else None
+    prompts = read_templates(templates) if templates is not None else None
     task: Task | None = "retrieval" if retrieval else None
     opened = [open_set(path, task=task, split=split, classnames=names, templates=prompts) for path in sets]
     encoder = open_encoder(named_spec(pretrained, model=model, batch_size=batch_size, device=device))

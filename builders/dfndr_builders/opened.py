@@ -51,7 +51,7 @@ def _version_of(measure: curation.MeasureRecipe) -> str:
 
 def _lines(path: str) -> tuple[str, ...]:
     try:
-        text = storage.read_bytes(path).decode("utf-8")
+        text = storage.read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise RecipeError(path, expected="UTF-8", found=str(error), do="Save the list as UTF-8.") from error
     return tuple(line.strip() for line in text.splitlines() if line.strip())

@@ -22,7 +22,7 @@ __all__ = ["parse_recipe", "read_recipe", "resolve", "resolve_weights", "shipped
 def read_recipe(path: str | os.PathLike[str]) -> tuple[Recipe, str]:
     """Return the recipe at a local path and its text; raises RecipeError that says where and what to do."""
     try:
-        text = Path(path).read_bytes().decode("utf-8")
+        text = Path(path).read_bytes().decode("utf-8-sig")
     except OSError as error:
         found = error.strerror or str(error)
         raise RecipeError(str(path), expected="a recipe file (TOML)", found=found, do="Check the path.") from error

@@ -9,7 +9,7 @@ from typing import cast
 
 from dfndr import storage
 from dfndr.encoder import pick_device
-from dfndr.errors import RecipeError
+from dfndr.errors import RecipeError, UsageError
 from dfndr.progress import SILENT, Progress
 from dfndr_builders.context import Context, listing
 from dfndr_builders.opened import open_pools
@@ -113,9 +113,16 @@ def train_section(
 ) -> Trained:
     """Train what a recipe's section `key` describes into `out`; `folder` is where the recipe lies.
 
-    Raises RecipeError where there is no such section, and what its training raises.
+    Raises RecipeError where there is no such section, UsageError where `out` holds something else, and what its
+    training raises. An earlier model of the same kind is replaced.
     """
     given, site = _section(recipe, key), _Alone(recipe, folder, device)
+    if storage.exists(out) and not storage.is_folder(out):
+        raise UsageError(out, expected="a folder to train into", found="a file", do="Choose another --out.")
+    present = storage.list_files(out)
+    if present and given.last not in present:
+        do = "Choose an empty or new folder for --out."
+        raise UsageError(out, expected="a new folder, or one of such a model", found=f"{present[0]!r} in it", do=do)
     pools = [open_pools(side, folder, recipe.seed) for side in given.pools()]
     return given.train(pools, out, cast("TrainingSite", site), progress)
 

@@ -67,6 +67,7 @@ def test_what_is_given_goes_before_the_preset() -> None:
         (PLAIN + "[dfn.averaging]\npool = [{ kind = 'glyphs' }]\n", r"needs a \[dfn.finetune\] section"),
         (AVERAGED + "alphas = [0.5, 1.5]\n", r"dfn.averaging.alphas\[1\]: expected less than or equal to 1, found 1.5"),
         (AVERAGED + "alphas = [-0.1]\n", r"dfn.averaging.alphas\[0\]: .*found -0.1"),
+        (AVERAGED + "alphas = [0.5, 0.0, 0.5]\n", "where one comes twice"),
         (AVERAGED + "alphas = []\n", "dfn.averaging.alphas: expected .*at least 1"),
         (
             TUNED.replace("[{ kind = 'glyphs' }]\n", "[{ kind = 'glyphs', templates = 'openai' }]\n"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
@@ -140,18 +141,27 @@ def _scores(named: Named, pool: Pool, pairs: Pairs, problems: Problems, progress
 def _tables(pool: Pool, pairs: Pairs, missing: set[str]) -> Iterator[tuple[list[int], pa.Table]]:
     """Yield numbers of pairs, and their table as a pool would give it; keys that are found leave `missing`.
 
-    A picture that the pool holds whole is taken the first time its key comes, its text does not matter.
+    Of a picture that the pool holds whole its text does not matter. Raises DataError where a key that is asked for
+    comes again with another picture, as keys of several tars may.
     """
     wanted: dict[str, list[int]] = {}
     for row, key in enumerate(pairs.keys):
         wanted.setdefault(key, []).append(row)
     rows: list[int] = []
+    taken: dict[str, bytes] = {}
 
     def samples() -> Iterator[Sample]:
         for shard in pool.shards():
             for table in pool.read(shard):
                 for key, image in zip(table["key"].to_pylist(), table["image"], strict=True):
-                    if key in missing and image.is_valid:
+                    if key not in wanted or not image.is_valid:
+                        continue
+                    digest = hashlib.sha256(image.as_py()).digest()
+                    if taken.setdefault(key, digest) != digest:
+                        expected, found = "one picture of each key", f"another one in {shard.name}"
+                        do = "Name one pool alone, or rename the samples and the pairs' images."
+                        raise DataError(f"key {key!r}", expected=expected, found=found, do=do)
+                    if key in missing:
                         missing.discard(key)
                         for row in wanted[key]:
                             rows.append(row)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from collections.abc import Sequence
@@ -18,7 +16,7 @@ from dfndr.errors import DataError
 __all__ = ["Pairs", "read_pairs"]
 
 _LABELS = {"match": True, "no-match": False, "1": True, "0": False, "true": True, "false": False}
-_RATING = re.compile(r"rating\d+")
+_RATING = re.compile("rating[0-9]{1,9}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +52,8 @@ def read_pairs(path: str) -> Pairs:
         text = storage.read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(path, expected="UTF-8", found=str(error), do="Save it as UTF-8.") from error
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
-    names = [name.strip() for name in next(lines, [])]
+    lines = (line.split("\t") for line in re.split("\r\n?|\n", text))
+    names = [name.strip() for name in next(lines)]
     raters = sorted((name for name in names if _RATING.fullmatch(name)), key=lambda name: int(name[6:]))
     _check_columns(path, names, raters)
     rows: list[dict[str, str]] = []

@@ -49,20 +49,33 @@ def record_of(spec: TrainingSpec, data: TrainingData, result: TrainingResult, di
     }
 
 
-def finished(out: str, digest: str) -> dict[str, Any] | None:
-    """Return the record of the training that lies in `out`, None where it is still to be made.
+def finished(out: str, digest: str, *, work: str) -> dict[str, Any] | None:
+    """Return the record of the training that lies in `out`, None where it is still to be made, in `work`.
 
-    Raises UsageError where something else lies there.
+    Raises UsageError where something else lies there, or a file in the place of either folder.
     """
+    for folder in (out, work):
+        if storage.exists(folder) and not storage.is_folder(folder):
+            do = "Choose another folder, or move the file."
+            raise UsageError(folder, expected="a folder to train into", found="a file", do=do)
     if not storage.list_files(out):
         return None
     place = storage.join(out, _RECORD)
-    found: dict[str, Any] = json.loads(storage.read_bytes(place)) if storage.exists(place) else {}
+    found = _record(place) if storage.exists(place) else {}
     if found.get("digest") != digest:
         do = "Choose another folder, or empty this one."
         what = "another training's model" if found else "something else"
         raise UsageError(out, expected="an empty folder, or this recipe's own", found=what, do=do)
     return found if storage.exists(storage.join(out, _CONFIG)) else None
+
+
+def _record(place: str) -> dict[str, Any]:
+    """Return the record in a file, an empty one where it is none of ours."""
+    try:
+        found = json.loads(storage.read_bytes(place))
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def result_of(record: Mapping[str, Any]) -> TrainingResult:

@@ -51,11 +51,11 @@ def train_clip(
     """
     _check_trainer()
     digest = digest or training_digest(spec, pool)
-    done = finished(out, digest)
+    done = finished(out, digest, work=work)
     if done is not None:
         return result_of(done)
     folder = str(Path(work, f"dfn-{digest[:12]}" + (f"-{processes}" if processes > 1 else "")).absolute())
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    storage.make_folder(folder)
     with started_trainer(folder, threads=spec.threads, processes=processes) as process:
         data = write_tars(pool, storage.join(folder, "tars"), progress=progress)
         workers = usable_workers(spec, data, processes)

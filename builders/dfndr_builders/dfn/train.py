@@ -98,7 +98,7 @@ def train_filter_model(
     Options and errors are those of `train_clip`, and those of `averaged_model`.
     """
     digest = digest or given.digest
-    record = finished(out, digest)
+    record = finished(out, digest, work=work)
     if record is None:
         train = partial(train_clip, processes=processes, progress=progress)
         if given.finetune is None:

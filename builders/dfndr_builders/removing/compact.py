@@ -7,7 +7,6 @@ ends with the same files. What the log and the funnel say stays.
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dfndr import storage
 from dfndr.dataset import Dataset
+from dfndr.errors import UsageError
 from dfndr.format.manifest import Manifest, Shard
 from dfndr.format.removed import ROWS, Removal
 from dfndr.format.shard import parquet_errors, rows_path, vectors_path, write_rows, write_vectors
@@ -75,18 +76,21 @@ def compact(
     """Write the shards that hold removed rows again without them; `phases` also deletes `phases/`.
 
     Without removed rows the dataset and its digest stay as they are. Raises UsageError for what is no finished
-    dataset in a local folder.
+    dataset in a local folder, and where `phases/` is a link.
     """
     with held(os.fspath(root)) as dataset:
+        folder = Path(dataset.root.removeprefix("file://")) / _PHASES
+        if phases and folder.is_symlink():
+            found, do = f"a link to {folder.readlink()}", "Delete what it leads to, and the link, yourself."
+            raise UsageError(str(folder), expected="a folder of the dataset's own", found=found, do=do)
         manifest, shards, audit_rows, echoes = dataset.manifest, 0, 0, 0
         if manifest.removed:
             echoes = _echoes(dataset)
             manifest, shards, audit_rows = _written(dataset, date or today(), progress)
             commit(dataset, manifest)
         sweep(dataset.root, manifest)
-        folder = Path(dataset.root.removeprefix("file://")) / _PHASES
-        if phases and folder.is_dir():
-            shutil.rmtree(folder)
+        if phases:
+            storage.remove_folder(str(folder))
         left = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         taken_out = dataset.manifest.removed
         return Compacted(dataset.root, manifest.digest, len(manifest), taken_out, shards, audit_rows, echoes, left)

@@ -46,7 +46,7 @@ class TextBasedScore:
 def read_words(path: str) -> frozenset[str]:
     """Read a UTF-8 file with a word on each line, in small letters; raises RecipeError where there is none."""
     try:
-        text = storage.read_bytes(path).decode("utf-8")
+        text = storage.read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise RecipeError(path, expected="UTF-8", found=str(error), do="Save the list as UTF-8.") from error
     words = frozenset(line.strip().lower() for line in text.splitlines() if line.strip())

@@ -85,6 +85,12 @@ class Averaging(Strict):
     pool: Pools
     alphas: Annotated[list[Fraction01], Field(min_length=1)] = [0.0, 0.25, 0.5, 0.75, 1.0]
 
+    @model_validator(mode="after")
+    def _are_distinct(self) -> Self:
+        if len(set(self.alphas)) < len(self.alphas):
+            raise Misfit(f"alphas = {self.alphas}, where one comes twice")
+        return self
+
 
 class Dfn(Training):
     """A filter that the recipe trains itself, with open_clip's trainer, on its own pools."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,8 @@ class Classification:
     """How often the right class is the best, or among the five best, as shares of the `images` in [0, 1].
 
     `acc5` is None where there are less than six classes. `mean_per_class_recall` is over the classes that have
-    pictures, `recalls`. `problems` names, by reason, the keys of the samples that could not be used.
+    pictures, `recalls`; classes of one name have their place behind it. `problems` names, by reason, the keys of the
+    samples that could not be used.
     """
 
     name: str
@@ -79,7 +81,8 @@ def classification_of(encoder: Encoder, given: LabelledSet, *, progress: Progres
         raise DataError(f"set {given.name!r}", expected="pictures to classify", found=problems.counted(), do=do)
     hits = np.concatenate(first)
     seen = np.unique(every)
-    recalls = {given.classnames[label]: float(hits[every == label].mean()) for label in seen.tolist()}
+    told = _told(given.classnames)
+    recalls = {told[label]: float(hits[every == label].mean()) for label in seen.tolist()}
     return Classification(
         name=given.name,
         images=len(every),
@@ -91,6 +94,12 @@ def classification_of(encoder: Encoder, given: LabelledSet, *, progress: Progres
         recalls=recalls,
         problems=problems.named(),
     )
+
+
+def _told(classnames: Sequence[str]) -> list[str]:
+    """Return what each class is called; one that shares its name with another has its place behind it."""
+    counts = Counter(classnames)
+    return [f"{name} ({place})" if counts[name] > 1 else name for place, name in enumerate(classnames)]
 
 
 def _labelled(given: LabelledSet, problems: Problems) -> Iterator[tuple[pa.Table, npt.NDArray[np.int64]]]:

@@ -7,6 +7,8 @@ picture and `.cls`, the place of its class; or `.txt`, one caption a line, where
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -21,7 +23,7 @@ from dfndr_builders.pools.webdataset import WebDatasetPool
 from dfndr_builders.stage import good_rows
 from dfndr_builders.zero_shot.prompts import DEFAULT_TEMPLATES, check_templates, named_templates
 
-__all__ = ["CaptionedSet", "LabelledSet", "Task", "labelled_set", "open_set", "read_lines", "read_templates"]
+__all__ = ["CaptionedSet", "LabelledSet", "Task", "labelled_set", "open_set", "read_classnames", "read_templates"]
 
 Task = Literal["classification", "retrieval"]
 _CLASSES, _TEMPLATES, _TYPE = "classnames.txt", "zeroshot_classification_templates.txt", "dataset_type.txt"
@@ -67,7 +69,7 @@ def open_set(
         return CaptionedSet(name, pool) if task == "retrieval" else labelled_set(name, pool, classnames, templates)
     if (task or _told_task(path)) == "retrieval":
         return CaptionedSet(name, _tars(path, split, "txt"))
-    given = classnames if classnames is not None else read_lines(storage.join(path, _CLASSES))
+    given = classnames if classnames is not None else read_classnames(storage.join(path, _CLASSES))
     if templates is None and storage.exists(storage.join(path, _TEMPLATES)):
         templates = read_lines(storage.join(path, _TEMPLATES))
     return labelled_set(name, _tars(path, split, "cls"), given, templates, numbered=True)
@@ -83,12 +85,17 @@ def labelled_set(
 ) -> LabelledSet:
     """Return a pool as a set; classes that are not given are the distinct texts of its good rows, sorted.
 
-    Raises UsageError for less than two classes, and for a template without a place for the class.
+    Two classes of a numbered set may go by one name, as ImageNet's cranes do. Raises UsageError for less than two
+    classes, for a name that comes twice where labels are names, and for a template without a place for the class.
     """
     names = tuple(classnames if classnames is not None else _distinct_texts(pool))
     if len(names) < 2:
-        do = "Check the labels, or say --task retrieval where texts are captions."
+        do = "Check the labels, or say --retrieval where texts are captions."
         raise UsageError(f"set {name!r}", expected="two classes or more", found=str(len(names)), do=do)
+    twice = [found for found, count in Counter(names).items() if count > 1]
+    if twice and not numbered:
+        do = "Leave one of them out: the labels are names here, and would not tell the two apart."
+        raise UsageError(f"set {name!r}", expected="each class once", found=f"{twice[0]!r} again", do=do)
     prompts = check_templates(DEFAULT_TEMPLATES if templates is None else templates, f"set {name!r}")
     return LabelledSet(name, pool, names, prompts, numbered)
 
@@ -112,19 +119,35 @@ def _tars(path: str, split: str, text: str) -> Pool:
     """Return the pool of all tars that `nshards.txt` counts; one that is missing is an error when it is listed."""
     place = storage.join(path, split, "nshards.txt")
     said = " ".join(read_lines(place))
-    if not said.isdecimal() or not int(said):
-        raise PoolError(place, expected="the number of tars", found=repr(said[:80]), do="Check the set.")
+    if not re.fullmatch("0*[1-9][0-9]{0,5}", said, re.ASCII):
+        expected = "the number of tars, below a million"
+        raise PoolError(place, expected=expected, found=repr(said[:80]), do="Check the set.")
     paths = tuple(storage.join(path, split, f"{number}.tar") for number in range(int(said)))
     return WebDatasetPool(paths, text=text, source=base_name(path), license="unknown")
 
 
+def read_classnames(path: str) -> list[str]:
+    """Return the lines of a file; raises PoolError for a blank one before the last, since labels are line numbers."""
+    lines = _lines(path)
+    while lines and not lines[-1]:
+        lines.pop()
+    if "" in lines:
+        where, do = f"{path}, line {lines.index('') + 1}", "Name it, or take the line out where no label counts it."
+        raise PoolError(where, expected="the name of a class", found="a blank line", do=do)
+    return lines
+
+
 def read_lines(path: str) -> list[str]:
     """Return the lines of a file that are not blank, without the white space around them."""
+    return [line for line in _lines(path) if line]
+
+
+def _lines(path: str) -> list[str]:
     try:
-        lines = storage.read_bytes(path).decode("utf-8").splitlines()
+        lines = storage.read_bytes(path).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise PoolError(path, expected="UTF-8", found=str(error), do="Save it as UTF-8.") from error
-    return [line.strip() for line in lines if line.strip()]
+    return [line.strip() for line in lines]
 
 
 def _distinct_texts(pool: Pool) -> list[str]:
