@@ -15,7 +15,8 @@ from dfndr_builders.pools.webdataset import WebDatasetPool
 from dfndr_builders.recipe_file import read_recipe
 from dfndr_builders.score.text_based import read_words
 from dfndr_builders.zero_shot.classification import classification_of
-from dfndr_builders.zero_shot.sets import labelled_set, open_set, read_classnames, read_templates
+from dfndr_builders.zero_shot.retrieval import retrieval_of
+from dfndr_builders.zero_shot.sets import CaptionedSet, labelled_set, open_set, read_classnames, read_templates
 from support.models import tiny_config, tiny_spec
 from support.pools import picture, tar_of
 
@@ -64,6 +65,17 @@ def test_a_number_of_tars_that_is_none_is_refused_and_nothing_is_listed(tmp_path
     written(tmp_path / "classnames.txt", "cat\ndog\n")
     with pytest.raises(PoolError, match="the number of tars"):
         open_set(str(tmp_path))
+
+
+def test_a_set_of_which_nothing_can_be_used_is_an_error_with_the_reasons_counted(tmp_path):
+    (tmp_path / "0.tar").write_bytes(tar_of([("a.png", picture()), ("b.png", picture("blue"))]))
+    path = str(tmp_path / "0.tar")
+    with pytest.raises(PoolError, match="the names of their classes, found text_missing 2"):
+        open_set(path)
+    given = open_set(path, task="retrieval")
+    assert isinstance(given, CaptionedSet)
+    with pytest.raises(DataError, match="pictures with captions, found text_missing 2"):
+        retrieval_of(open_encoder(tiny_spec(tmp_path)), given)
 
 
 def test_classes_of_one_name_keep_their_recalls_apart(tmp_path):

@@ -8,6 +8,7 @@ from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from dfndr.encoder import Encoder
 from dfndr.errors import DataError
@@ -118,7 +119,8 @@ def _pictures(pool: Pool, problems: Problems) -> Iterator[_Picture]:
     for shard in pool.shards():
         for table in pool.read(shard):
             problems.add_rows(table)
-            for row in table.select(["key", "image", "text"]).take(good_rows(table)).to_pylist():
+            good = pa.array(good_rows(table), pa.int64())
+            for row in table.select(["key", "image", "text"]).take(good).to_pylist():
                 key = row["key"].rpartition("#")[0] or row["key"]
                 captions = [line.strip() for line in row["text"].splitlines() if line.strip()]
                 if last is not None and (last.key, last.image) == (key, row["image"]):

@@ -21,6 +21,7 @@ from dfndr_builders.pools.plain import plain_pool
 from dfndr_builders.pools.templated import OPENAI_IMAGENET
 from dfndr_builders.pools.webdataset import WebDatasetPool
 from dfndr_builders.stage import good_rows
+from dfndr_builders.zero_shot.problems import Problems
 from dfndr_builders.zero_shot.prompts import DEFAULT_TEMPLATES, check_templates, named_templates
 
 __all__ = ["CaptionedSet", "LabelledSet", "Task", "labelled_set", "open_set", "read_classnames", "read_templates"]
@@ -88,7 +89,7 @@ def labelled_set(
     Two classes of a numbered set may go by one name, as ImageNet's cranes do. Raises UsageError for less than two
     classes, for a name that comes twice where labels are names, and for a template without a place for the class.
     """
-    names = tuple(classnames if classnames is not None else _distinct_texts(pool))
+    names = tuple(classnames if classnames is not None else _distinct_texts(pool, name))
     if len(names) < 2:
         do = "Check the labels, or say --retrieval where texts are captions."
         raise UsageError(f"set {name!r}", expected="two classes or more", found=str(len(names)), do=do)
@@ -120,8 +121,8 @@ def _tars(path: str, split: str, text: str) -> Pool:
     place = storage.join(path, split, "nshards.txt")
     said = " ".join(read_lines(place))
     if not re.fullmatch("0*[1-9][0-9]{0,5}", said, re.ASCII):
-        expected = "the number of tars, below a million"
-        raise PoolError(place, expected=expected, found=repr(said[:80]), do="Check the set.")
+        do = "Write how many there are, from 1 to 999999."
+        raise PoolError(place, expected="the number of tars", found=repr(said[:80]), do=do)
     paths = tuple(storage.join(path, split, f"{number}.tar") for number in range(int(said)))
     return WebDatasetPool(paths, text=text, source=base_name(path), license="unknown")
 
@@ -150,9 +151,14 @@ def _lines(path: str) -> list[str]:
     return [line.strip() for line in lines]
 
 
-def _distinct_texts(pool: Pool) -> list[str]:
-    texts: set[str] = set()
+def _distinct_texts(pool: Pool, name: str) -> list[str]:
+    texts, problems = set[str](), Problems()
     for shard in pool.shards():
         for table in pool.read(shard):
-            texts.update(table["text"].take(good_rows(table)).to_pylist())
+            problems.add_rows(table)
+            found = table["text"].to_pylist()
+            texts.update(found[row] for row in good_rows(table))
+    if not texts:
+        expected, do = "pictures with the names of their classes", "Check the path, and --split."
+        raise PoolError(f"set {name!r}", expected=expected, found=problems.counted(), do=do)
     return sorted(texts)
