@@ -65,6 +65,11 @@ def open_pools(given: Sequence[PoolRecipe], folder: Path, seed: int) -> Pool:
 def open_pool(given: PoolRecipe, folder: Path, seed: int) -> Pool:
     """Return one pool; nothing is read yet."""
     pool = _plain(given, folder, seed)
+    if given.mask or given.drop_faces is not None:
+        from dfndr_builders.pools.private import Private
+
+        phones = tuple(given.phone_regions) if "phones" in given.mask else ()
+        pool = Private(pool, "emails" in given.mask, phones, given.drop_faces)
     if given.swap_texts is not None:
         from dfndr_builders.pools.swapped import Swapped
 

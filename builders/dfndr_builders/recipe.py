@@ -17,6 +17,7 @@ from dfndr.format.manifest import canonical
 from dfndr.format.shard import row_types
 from dfndr_builders.measure.image_rules import IMAGE_RULES
 from dfndr_builders.measure.text_rules import TEXT_RULES
+from dfndr_builders.pools.private import HAS_FACE
 from dfndr_builders.rules import Default, DropRule
 from dfndr_builders.sections import curation
 from dfndr_builders.sections.base import TRAINED, Misfit, Name, Strict
@@ -112,7 +113,7 @@ class Recipe(Strict):
 
     def _columns_differ(self, scores: list[str]) -> None:
         """Raise where two columns of the rows would have one name."""
-        taken = {*POOL_SCHEMA.names, *row_types(), *(["swapped"] if any(pool.swap_texts for pool in self.pool) else [])}
+        taken = {*POOL_SCHEMA.names, *row_types(), *self._made_by_pools}
         taken |= {name for measure in self.measure for name in measure.columns()}
         deciles = [f"{name}_decile" for name in self.select.deciles]
         ours = [*scores, *(["cluster"] if self.cluster else []), *deciles]
@@ -126,7 +127,7 @@ class Recipe(Strict):
 
     def _columns_are_there(self) -> None:
         """Raise where a rule, a quota, a head or a search for duplicates needs what nothing makes."""
-        kept = {name for pool in self.pool for name in pool.keep} | ({"swapped"} if self._swaps else set())
+        kept = {name for pool in self.pool for name in pool.keep} | self._made_by_pools
         there = {*POOL_SCHEMA.names, "sha256", "width", "height", *kept}
         there |= {name for measure in self.measure for name in measure.columns()}
         there |= {score.name for score in self.score if not isinstance(score, Fusion)}
@@ -151,8 +152,10 @@ class Recipe(Strict):
                 raise Misfit('near duplicates need a [[measure]] of kind = "image"')
 
     @property
-    def _swaps(self) -> bool:
-        return any(pool.swap_texts for pool in self.pool)
+    def _made_by_pools(self) -> set[str]:
+        """The columns that pools make of what they read."""
+        swapped = {"swapped"} if any(pool.swap_texts for pool in self.pool) else set()
+        return swapped | ({HAS_FACE} if any(pool.drop_faces for pool in self.pool) else set())
 
     @property
     def trainings(self) -> dict[str, TrainingSection]:
@@ -181,8 +184,9 @@ class Recipe(Strict):
 
     @property
     def drop_rules(self) -> tuple[DropRule, ...]:
-        """The rules in their order; raises ValueError for a default rule that is not there."""
-        return tuple(drop for rule in self.rule for drop in rule.rules(default_rules()))
+        """The rules in their order, faces first; raises ValueError for a default rule that is not there."""
+        faces = [DropRule(HAS_FACE, HAS_FACE, "is", True)] if any(pool.drop_faces for pool in self.pool) else []
+        return (*faces, *(drop for rule in self.rule for drop in rule.rules(default_rules())))
 
     def selection(self) -> Rule:
         """Return the selection's rule, but for the groups of duplicates."""

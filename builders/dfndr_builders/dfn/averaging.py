@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from dfndr import storage
 from dfndr.encoder import Encoder, open_encoder
 from dfndr.errors import PoolError
+from dfndr.heads.logistic import roc_auc
 from dfndr.models import EncoderSpec, weights_sha256
 from dfndr_builders.clip.spec import TrainingSpec
 from dfndr_builders.pools.base import Pool
@@ -123,7 +124,5 @@ def separation(encoder: Encoder, pool: Pool, seed: int) -> tuple[npt.NDArray[np.
 
 
 def _auc(right: npt.NDArray[np.float64], wrong: npt.NDArray[np.float64]) -> float:
-    """Return the chance that a right pair scores above a wrong one, equal scores counting half."""
-    ordered = np.sort(wrong)
-    below, not_above = (np.searchsorted(ordered, right, side=side) for side in ("left", "right"))
-    return float((below + not_above).sum() / (2 * len(right) * len(wrong)))
+    is_right = np.repeat([True, False], [len(right), len(wrong)])
+    return cast("float", roc_auc(np.concatenate([right, wrong]), is_right))  # there are both

@@ -18,6 +18,15 @@ class _Pool(Strict):
     keep: list[Kept] = []
     swap_texts: Part | None = None
     templates: str | list[str] | None = None
+    mask: list[Literal["emails", "phones"]] = []
+    phone_regions: Annotated[list[str], Field(min_length=1)] = ["US"]
+    drop_faces: str | None = None
+
+    @model_validator(mode="after")
+    def _keeps_the_faces(self) -> Self:
+        if self.drop_faces is not None and self.drop_faces not in self.keep:
+            raise Misfit(f"drop_faces = {self.drop_faces!r} looks at a column that keep = {self.keep} does not carry")
+        return self
 
     @model_validator(mode="after")
     def _has_templates(self) -> Self:
