@@ -220,6 +220,9 @@ def _register_config(open_clip: Any, path: Path) -> str:  # noqa: ANN401
     given = json.loads(text)
     if not (isinstance(given, dict) and {"embed_dim", "vision_cfg", "text_cfg"} <= given.keys()):
         raise _Unknown("a config without embed_dim, vision_cfg and text_cfg")
+    side = given["vision_cfg"].get("image_size", 1) if isinstance(given["vision_cfg"], dict) else None
+    if not all(isinstance(pixels, int) and pixels > 0 for pixels in (side if isinstance(side, list) else [side])):
+        raise _Unknown(f"a config with vision_cfg.image_size {side!r}")
     name = f"{path.stem}-{hashlib.sha256(text).hexdigest()[:8]}"
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / f"{name}.json").write_bytes(text)

@@ -21,7 +21,7 @@ from support.models import tiny_config, tiny_spec
 from support.pools import picture, tar_of
 
 from dfndr.encoder import open_encoder
-from dfndr.errors import DataError, PoolError, UsageError
+from dfndr.errors import DataError, FormatError, ModelError, PoolError, UsageError
 
 MARK = "\ufeff"
 """What Windows puts before a text in UTF-8."""
@@ -115,3 +115,29 @@ def test_a_key_that_two_pictures_have_is_refused_and_one_of_equal_pictures_is_no
     with pytest.raises(DataError, match="key 'k': expected one picture of each key"):
         agreement_of(named, Joined((pools[0], pools[1])), pairs, resamples=2)
     assert agreement_of(named, Joined((pools[0], pools[2])), pairs, resamples=2).pairs == 2
+
+
+def test_a_tar_that_is_cut_off_is_counted_beside_the_keys_that_it_lacks(tmp_path):
+    members = [(f"{name}.{kind}", picture() if kind == "png" else "a") for name in "kl" for kind in ("png", "txt")]
+    whole = tar_of(members)
+    (tmp_path / "0.tar").write_bytes(whole[:2600])
+    named = named_scorer("random:0", model=str(tiny_config(tmp_path)), batch_size=2, device="cpu")
+    pool = WebDatasetPool((str(tmp_path / "0.tar"),))
+    found = agreement_of(named, pool, Pairs(("k", "l"), ("a", "b"), None, None), resamples=2)
+    assert (found.pairs, found.problems["not_in_pool"]) == (1, ("l",))
+    assert sorted(found.problems) == ["not_in_pool", "shard_truncated"]
+
+
+@pytest.mark.parametrize("record", ["junk", "[]", "[" * 100_000, '{"sha256": 1, "sha256": 2}'])
+def test_a_scorer_whose_record_is_none_is_refused(tmp_path, record):
+    (tmp_path / "m3ae.json").write_text(record)
+    with pytest.raises(FormatError, match=r"m3ae\.json: expected a JSON object"):
+        named_scorer(str(tmp_path))
+
+
+@pytest.mark.parametrize("side", ["-5", "0", "[32, 0]", '"32"', "null"])
+def test_a_config_of_pictures_without_pixels_is_refused(tmp_path, side):
+    config = tiny_config(tmp_path)
+    config.write_text(config.read_text().replace('"image_size": 32', f'"image_size": {side}'))
+    with pytest.raises(ModelError, match=r"a config with vision_cfg\.image_size"):
+        named_scorer("random:0", model=str(config), device="cpu")

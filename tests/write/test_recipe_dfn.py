@@ -67,6 +67,10 @@ def test_what_is_given_goes_before_the_preset() -> None:
         (PLAIN + "[dfn.averaging]\npool = [{ kind = 'glyphs' }]\n", r"needs a \[dfn.finetune\] section"),
         (AVERAGED + "alphas = [0.5, 1.5]\n", r"dfn.averaging.alphas\[1\]: expected less than or equal to 1, found 1.5"),
         (AVERAGED + "alphas = [-0.1]\n", r"dfn.averaging.alphas\[0\]: .*found -0.1"),
+        (PLAIN + "crop_scale = [1.0, 0.5]\n", "crop_scale from above 0 up to at most 1"),
+        (PLAIN + "crop_ratio = [0.0, -1.0]\n", "crop_ratio from above 0 up"),
+        (PLAIN + "color_jitter = [0.1, 0.1, 0.1, 0.6]\n", "the hue's at most 0.5"),
+        (PLAIN + "image_std = [0.5, 0.0, 0.5]\n", r"dfn.image_std\[1\]: expected greater than 0"),
         (AVERAGED + "alphas = [0.5, 0.0, 0.5]\n", "where one comes twice"),
         (AVERAGED + "alphas = []\n", "dfn.averaging.alphas: expected .*at least 1"),
         (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -30,7 +30,7 @@ class Agreement:
     """How well a filter's scores agree with labels or ratings of `pairs` pairs of `images` pictures.
 
     `matches` is the share of pairs that are labelled as matching, None without labels. `problems` names, by reason, the
-    pictures (keys) whose pairs could not be scored, once for each pair.
+    pictures (keys) whose pairs could not be scored, once for each pair, and shards that are not whole.
     """
 
     filter: Mapping[str, object]
@@ -122,7 +122,7 @@ def _scores(named: Named, pool: Pool, pairs: Pairs, problems: Problems, progress
     step, scores = named.stage.open(), np.full(len(pairs.keys), np.nan)
     missing = set(pairs.keys)
     with progress.task("score pairs", len(pairs.keys)) as task:
-        for rows, table in _tables(pool, pairs, missing):
+        for rows, table in _tables(pool, pairs, missing, problems):
             scored = step(table)
             for row, key, reason, score in zip(
                 rows, *(scored[name].to_pylist() for name in ("key", "problem", SCORE)), strict=True
@@ -138,35 +138,44 @@ def _scores(named: Named, pool: Pool, pairs: Pairs, problems: Problems, progress
     return scores
 
 
-def _tables(pool: Pool, pairs: Pairs, missing: set[str]) -> Iterator[tuple[list[int], pa.Table]]:
-    """Yield numbers of pairs, and their table as a pool would give it; keys that are found leave `missing`.
-
-    Of a picture that the pool holds whole its text does not matter. Raises DataError where a key that is asked for
-    comes again with another picture, as keys of several tars may.
-    """
+def _tables(pool: Pool, pairs: Pairs, missing: set[str], problems: Problems) -> Iterator[tuple[list[int], pa.Table]]:
+    """Yield numbers of pairs, and their table as a pool would give it; keys that are found leave `missing`."""
     wanted: dict[str, list[int]] = {}
     for row, key in enumerate(pairs.keys):
         wanted.setdefault(key, []).append(row)
     rows: list[int] = []
-    taken: dict[str, bytes] = {}
 
     def samples() -> Iterator[Sample]:
-        for shard in pool.shards():
-            for table in pool.read(shard):
-                for key, image in zip(table["key"].to_pylist(), table["image"], strict=True):
-                    if key not in wanted or not image.is_valid:
-                        continue
-                    digest = hashlib.sha256(image.as_py()).digest()
-                    if taken.setdefault(key, digest) != digest:
-                        expected, found = "one picture of each key", f"another one in {shard.name}"
-                        do = "Name one pool alone, or rename the samples and the pairs' images."
-                        raise DataError(f"key {key!r}", expected=expected, found=found, do=do)
-                    if key in missing:
-                        missing.discard(key)
-                        for row in wanted[key]:
-                            rows.append(row)
-                            yield Sample(key, image.as_py(), pairs.captions[row].encode())
+        for key, image in _pictures(pool, wanted, problems):
+            missing.discard(key)
+            for row in wanted[key]:
+                rows.append(row)
+                yield Sample(key, image, pairs.captions[row].encode())
 
     for table in tables_of(samples(), POOL_SCHEMA):
         yield rows[: len(table)], table
         del rows[: len(table)]
+
+
+def _pictures(pool: Pool, wanted: Collection[str], problems: Problems) -> Iterator[tuple[str, bytes]]:
+    """Yield the picture of each wanted key that the pool holds, whatever its text; shards that are not whole are told.
+
+    Raises DataError where a key comes again with another picture, as keys of several tars may.
+    """
+    taken: dict[str, bytes] = {}
+    for shard in pool.shards():
+        for table in pool.read(shard):
+            for key, reason in zip(table["key"].to_pylist(), table["problem"].to_pylist(), strict=True):
+                if reason is not None and reason.startswith("shard_"):
+                    problems.add(reason, key)
+            for key, image in zip(table["key"].to_pylist(), table["image"], strict=True):
+                if key not in wanted or not image.is_valid:
+                    continue
+                digest, known = hashlib.sha256(image.as_py()).digest(), taken.get(key)
+                if known is None:
+                    taken[key] = digest
+                    yield key, image.as_py()
+                elif known != digest:
+                    expected, found = "one picture of each key", f"another one in {shard.name}"
+                    do = "Name one pool alone, or rename the samples and the pairs' images."
+                    raise DataError(f"key {key!r}", expected=expected, found=found, do=do)

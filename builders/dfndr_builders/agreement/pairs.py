@@ -83,7 +83,7 @@ def _check_columns(path: str, names: Sequence[str], raters: Sequence[str]) -> No
     if "label" not in names and not raters:
         missing.append("label (or rating1, rating2, ...)")
     if missing or len(set(names)) != len(names):
-        found = f"the columns {', '.join(names)}" if any(names) else "an empty file"
+        found = f"the columns {', '.join(names)}"[:160] if any(names) else "an empty file"
         do = "Name each column once in the first line, with tabs between them."
         raise DataError(path, expected=f"a column {missing[0]}" if missing else "other names", found=found, do=do)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from dfndr import storage
 from dfndr.encoder import EncoderSpec, open_encoder
-from dfndr.errors import UsageError
+from dfndr.errors import FormatError, UsageError
 from dfndr.format.fields import json_object, json_of
 from dfndr.models import named_spec
 from dfndr_builders.image_classifier.model import Frozen, ImageClassifier
@@ -45,11 +46,19 @@ def named_scorer(name: str, *, model: str = "", batch_size: int = 64, device: st
     for file, kind in _KINDS.items():
         place = storage.join(name, file)
         if storage.exists(place):
-            record = json_object(json_of(storage.read_bytes(place)), place)
+            record = _record(place)
             sha256 = record.get("sha256", record.get("weights_sha256"))
             return Named(_own(kind, name, batch_size, device), {"kind": kind, "folder": name, "weights_sha256": sha256})
     spec = named_spec(name, model=model, batch_size=batch_size, device=device)
     return Named(ClipScore(SCORE, spec), {"kind": "clip", **open_encoder(spec).record.to_json()})
+
+
+def _record(place: str) -> Mapping[str, Any]:
+    try:
+        return json_object(json_of(storage.read_bytes(place)), place)
+    except (ValueError, RecursionError) as error:
+        do = "It was altered or written by something else: fetch or train it again."
+        raise FormatError(place, expected="a JSON object", found=str(error)[:80], do=do) from error
 
 
 def _own(kind: str, folder: str, batch_size: int, device: str) -> Stage:

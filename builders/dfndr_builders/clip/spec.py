@@ -73,6 +73,7 @@ class TrainingSpec:
         """Return the settings of open_clip's augmentation; raises RecipeError for those that do not go together."""
         settings: dict[str, object] = {"scale": tuple(self.crop_scale)}
         jitter, probability = self.color_jitter, self.color_jitter_probability
+        self._check_ranges()
         timm = self.crop_ratio is not None or self.erase_probability is not None
         if jitter is None and probability is not None:
             raise _augmentation("color_jitter, whose probability is given", "none", "Give both.")
@@ -90,6 +91,19 @@ class TrainingSpec:
         if self.gray_scale_probability is not None:
             settings["gray_scale_prob"] = self.gray_scale_probability
         return settings
+
+    def _check_ranges(self) -> None:
+        least, most = self.crop_scale
+        low, high = self.crop_ratio or (1.0, 1.0)
+        jitter, std = self.color_jitter or (0.0, 0.0, 0.0, 0.0), self.image_std or (1.0, 1.0, 1.0)
+        for is_fine, expected, found in (
+            (0 < least <= most <= 1, "crop_scale from above 0 up to at most 1", self.crop_scale),
+            (0 < low <= high, "crop_ratio from above 0 up", self.crop_ratio),
+            (min(jitter) >= 0 and jitter[3] <= 0.5, "color_jitter of 0 or more, the hue's at most 0.5", jitter),
+            (min(std) > 0, "image_std above 0", std),
+        ):
+            if not is_fine:
+                raise _augmentation(expected, str(list(found or ())), "Mend it.")
 
 
 def _augmentation(expected: str, found: str, do: str) -> RecipeError:

@@ -15,6 +15,8 @@ from dfndr_builders.sections.pools import PoolRecipe
 __all__ = ["Averaging", "Dfn", "Finetune", "InducedClip"]
 
 Three = Annotated[tuple[float, float, float], Field(strict=False)]
+Above = Annotated[float, Field(gt=0)]
+Deviations = Annotated[tuple[Above, Above, Above], Field(strict=False)]
 Pools = Annotated[list[PoolRecipe], Field(min_length=1)]
 
 
@@ -57,7 +59,7 @@ class Training(Steps):
     model: str | dict[str, Any]
     pretrained: str | None = None
     image_mean: Three | None = None
-    image_std: Three | None = None
+    image_std: Deviations | None = None
 
     def spec(self, *, seed: int, threads: int, device: str) -> TrainingSpec:
         """Return what the trainer is given."""
