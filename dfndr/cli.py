@@ -251,6 +251,8 @@ def explore(
 def _add_verbs() -> None:
     for entry in entry_points(group="dfndr.verbs"):
         entry.load()(app)
+    for verb in app.registered_commands:  # told whole in the list of verbs: typer would cut it off at one line
+        verb.short_help = (verb.callback.__doc__ or "").partition("\n\n")[0]
 
 
 def main() -> None:

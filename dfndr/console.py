@@ -76,12 +76,23 @@ class _Line:
         if self._total is None:
             state = f"{self._done:,} {self._unit}"
         elif self._total > self._done:
-            state = f"{self._done:,} of {self._total:,} {self._unit}, {(self._total - self._done) / rate:.0f} s left"
+            state = f"{self._done:,} of {self._total:,} {self._unit}, {_time((self._total - self._done) / rate)} left"
         else:
             state = f"{self._done:,} {self._unit} in {took:.1f} s"
         note = f", {self._note}" if self._note else ""
-        self._lines.say(f"{self._name}: {state}, {rate:,.0f} {self._unit}/s{note}")
+        self._lines.say(f"{self._name}: {state}, {_rate(rate)} {self._unit}/s{note}")
         self._said = self._done
+
+
+def _time(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 class Bars:
@@ -129,7 +140,7 @@ class _Bar:
     def advance(self, count: int = 1) -> None:
         self._done += count
         rate = self._done / max(time.monotonic() - self._start, 1e-9)
-        self._bars.update(self._task, advance=count, rate=f"{rate:,.0f} {self._unit}/s")
+        self._bars.update(self._task, advance=count, rate=f"{_rate(rate)} {self._unit}/s")
 
     def expect(self, total: int) -> None:
         self._bars.update(self._task, total=max(total, self._done))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from dfndr.format.funnel import Counts
 from dfndr.format.manifest import Manifest, Step
+from dfndr.format.schema import EncoderRecord
 
 __all__ = ["describe", "facts", "funnel_lines", "printable", "rule_in_words"]
 
@@ -102,28 +103,35 @@ def describe(manifest: Manifest) -> str:
         for space in manifest.spaces:
             norm = "unit norm" if space.unit_norm else "any norm"
             lines.append(f"  {space.name:<24} {space.per_row} x {space.dim} {space.dtype}, {norm}")
-    for title, records in (("encoders", manifest.encoders), ("scorers", manifest.scorers)):
-        if records:
-            lines += ["", title]
-        for name, record in records.items():
-            model = "" if record.pretrained.startswith(f"{record.model}:") else f"{record.model}, "
-            lines.append(f"  {name:<24} {model}{record.pretrained}, {record.precision}, {record.license}")
-            height, width = record.preprocess.size
-            shape = f"{width}x{height} {record.preprocess.interpolation}, {record.preprocess.resize_mode}"
-            lines.append(f"  {'':<24} {record.dim} dims, {record.context_length} tokens, {shape}")
-            lines.append(f"  {'':<24} weights sha256 {record.weights_sha256}")
+    lines += _model_lines("encoders", manifest.encoders) + _model_lines("scorers", manifest.scorers)
     lines += ["", "on disk", *(f"  {role:<24} {_megabytes(size)}" for role, size in sizes(manifest).items())]
     pools = manifest.provenance.get("pools")
     if isinstance(pools, list) and pools:
         lines += ["", "pools"]
         for pool in pools:
             if isinstance(pool, Mapping):
-                about = ", ".join(f"{key} {value}" for key, value in pool.items() if key != "kind")
+                about = ", ".join(f"{key} {value}" for key, value in sorted(pool.items()) if key != "kind")
                 lines.append(f"  {pool.get('kind', '?')}: {about or 'as it is'}")
     made = manifest.provenance.get("made_with")
     if isinstance(made, Mapping):
         lines += ["", "made with " + ", ".join(f"{name} {version}" for name, version in made.items())]
     return "\n".join(lines)
+
+
+def _model_lines(title: str, records: Mapping[str, EncoderRecord]) -> list[str]:
+    """Say of each model what it is; of one whose vectors were imported, no more than somebody wrote down."""
+    lines = ["", title] if records else []
+    for name, record in records.items():
+        model = "" if record.pretrained.startswith(f"{record.model}:") else f"{record.model}, "
+        lines.append(f"  {name:<24} {model}{record.pretrained}, {record.precision}, license {record.license}")
+        height, width = record.preprocess.size
+        shape = f"{width}x{height} {record.preprocess.interpolation}, {record.preprocess.resize_mode}"
+        about = (
+            f"{record.context_length} tokens, {shape}" if record.context_length else "tokens and pictures not recorded"
+        )
+        lines.append(f"  {'':<24} {record.dim} dims, {about}")
+        lines.append(f"  {'':<24} weights sha256 {record.weights_sha256 or 'not recorded'}")
+    return lines
 
 
 def _selection_lines(selection: object) -> list[str]:

@@ -176,6 +176,7 @@ def select(
     tried = try_selection(dataset, changes, recipe=recipe)
     if out is not None:
         write_uids(out, pack_uids(tried.uids.to_pylist(), out))
+        typer.echo(f"{out}: the uids of {len(tried.uids):,} rows", err=True)
     typer.echo(json.dumps(tried.to_json(), indent=1, ensure_ascii=False) if as_json else str(tried))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dfndr.describe import rule_in_words
 from dfndr.errors import PoolError
+from dfndr.models import EncoderSpec
 from dfndr_builders.dfn.cost import cost_of
 from dfndr_builders.opened import open_pool
 from dfndr_builders.recipe import Recipe, default_rules
@@ -55,9 +56,7 @@ def plan(path: str | os.PathLike[str]) -> Plan:
     recipe, _ = read_recipe(path)
     folder = Path(path).resolve().parent
     specs = [one.spec(name, recipe.compute, "cpu", one.pretrained) for name, one in recipe.models]
-    models = [
-        f"{spec.name}: {spec.model}, {spec.pretrained}, {spec.precision}, license {spec.license}" for spec in specs
-    ]
+    models = [f"{spec.name}: {_weights(spec)}, {spec.precision}, license {spec.license}" for spec in specs]
     models += [line for score in recipe.score if (line := score.planned())]
     return Plan(
         name=recipe.name,
@@ -68,6 +67,11 @@ def plan(path: str | os.PathLike[str]) -> Plan:
         models=tuple(dict.fromkeys(models)),
         network=tuple(sorted({spec.pretrained for spec in specs if spec.pretrained != TRAINED and spec.needs_network})),
     )
+
+
+def _weights(spec: EncoderSpec) -> str:
+    """Return the model and where its weights are from; just the second where that names the model."""
+    return spec.pretrained if spec.pretrained.startswith(f"{spec.model}:") else f"{spec.model}, {spec.pretrained}"
 
 
 def _phases(recipe: Recipe) -> list[str]:

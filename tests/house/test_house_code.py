@@ -78,6 +78,11 @@ def test_the_help_of_the_command_loads_nothing_heavy() -> None:
     assert not {"numpy", "pyarrow", "torch", "faiss", "pydantic", "open_clip"} & set(done.stderr.split())
 
 
+def test_the_help_of_the_command_tells_each_verb_whole() -> None:
+    told = _python(HELP).stdout.partition("Commands:")[2]
+    assert "..." not in told and "every row of a dataset; exit 1" in told
+
+
 IMPORT_ALL = """
 import importlib, sys
 for name in sys.argv[1:]:

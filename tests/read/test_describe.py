@@ -1,11 +1,12 @@
 from dataclasses import replace
 
 import pytest
-from support.tiny import write_dataset
+from support.tiny import encoder_record, write_dataset
 
 from dfndr.describe import describe, funnel_lines, printable, rule_in_words
 from dfndr.format.funnel import Counts
 from dfndr.format.manifest import Manifest, Step, read_manifest
+from dfndr.format.schema import Preprocess
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +102,14 @@ def test_one_shard_is_not_many(manifest: Manifest) -> None:
 
 def test_a_dataset_that_no_selection_made_is_said_to_have_none(manifest: Manifest) -> None:
     assert "selected by" not in describe(replace(manifest, provenance={}))
+
+
+def test_what_nobody_wrote_down_of_a_model_is_said_to_be_so(manifest: Manifest) -> None:
+    nothing = Preprocess((0, 0), (), (), "unknown", "unknown")
+    record = replace(encoder_record("imported", dim=32), context_length=0, weights_sha256="", preprocess=nothing)
+    lines = describe(replace(manifest, encoders={"imported": record})).partition("\nencoders\n")[2].splitlines()[:3]
+    assert lines[0].endswith(f", license {record.license}")
+    assert [line.strip() for line in lines[1:]] == [
+        "32 dims, tokens and pictures not recorded",
+        "weights sha256 not recorded",
+    ]

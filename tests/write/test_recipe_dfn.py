@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from dfndr_builders.clip.spec import TrainingSpec
-from dfndr_builders.dfn.cost import cost_of, model_config
+from dfndr_builders.dfn.cost import Cost, cost_of, model_config
 from dfndr_builders.dfn.presets import PRESETS
 from dfndr_builders.plan import plan
 from dfndr_builders.recipe import Recipe
@@ -118,6 +118,10 @@ def test_the_cost_is_what_torch_counts_exactly(config: dict[str, object] | str) 
 def test_a_model_whose_config_does_not_tell_has_no_cost() -> None:
     for name in ("RN50", "ViT-B-16-SigLIP", "no-such-model"):
         assert "FLOPs not known" in str(cost_of(name, 10))
+
+
+def test_a_training_of_seconds_is_said_to_be_short_and_not_in_powers_of_ten() -> None:
+    assert ", less than 0.01 GPU hours at 40%" in str(Cost(100, 1e10))
 
 
 def test_the_presets_are_listed_with_their_cost_without_a_recipe() -> None:

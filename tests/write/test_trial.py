@@ -132,7 +132,8 @@ def test_the_verb_shows_what_would_change_and_writes_nothing(built):
 
 def test_the_verb_writes_the_uids_that_are_kept(built, tmp_path):
     out = tmp_path / "uids.txt"
-    assert run(["select", str(built / "out"), "--count", "5", "--out", str(out)]).exit_code == 0
+    told = run(["select", str(built / "out"), "--count", "5", "--out", str(out)])
+    assert told.exit_code == 0 and f"{out}: the uids of 5 rows" in told.stderr
     assert len(out.read_text().split()) == 5
     for words in ([], ["--dry-run", "--out", str(tmp_path / "other.txt")]):
         refused = run(["select", str(built / "out"), "--count", "5", *words])

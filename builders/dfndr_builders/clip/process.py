@@ -23,7 +23,7 @@ NOT_FINITE = "the weights are not finite"
 CHECKPOINT = "run/checkpoints/epoch_latest.pt"
 """The weights and the optimizer after the last finished round, renamed into place, in the work folder."""
 
-_LINE = re.compile(r"Train Epoch: (\d+) \[\s*(\d+)/(\d+) .*?([\d.e+]+)/s, .* Loss: (\S+) \(")
+_LINE = re.compile(r"Train Epoch: (\d+) \[\s*(\d+)/(\d+) .* Loss: (\S+) \(")
 
 
 @contextmanager
@@ -94,12 +94,12 @@ def follow(
     for line in said:
         now = _parse(line, batch_size)
         if now is not None:
-            step, loss, rate = now
+            step, loss = now
             if not math.isfinite(loss):
                 raise _not_finite(f"clip training, step {step}", "a finite loss", str(loss), folder)
             losses[step] = loss
             task.advance(step * batch_size - done)
-            task.note(f"loss {loss:.3f}, {rate:,.0f} samples/s")
+            task.note(f"loss {loss:.3f}")
             done = step * batch_size
         elif not reason.startswith(FAILED):
             reason = line.strip() or reason
@@ -121,10 +121,10 @@ def _not_finite(where: str, expected: str, found: str, folder: str) -> ModelErro
     return ModelError(where, expected=expected, found=found, do=do + ".")
 
 
-def _parse(line: str, batch_size: int) -> tuple[int, float, float] | None:
-    """Return (step since the start, loss, samples/s) of a line of the trainer's log, if it is of that kind."""
+def _parse(line: str, batch_size: int) -> tuple[int, float] | None:
+    """Return (step since the start, loss) of a line of the trainer's log, if it is of that kind."""
     found = _LINE.search(line)
     if found is None:
         return None
     epoch, seen, total = (int(found[group]) for group in (1, 2, 3))
-    return (epoch * total + seen) // batch_size, float(found[5]), float(found[4])
+    return (epoch * total + seen) // batch_size, float(found[4])

@@ -13,6 +13,7 @@ from dfndr_builders.dfn.presets import PRESETS
 
 __all__ = ["Cost", "cost_of", "model_config", "preset_table"]
 
+_LEAST_HOURS = 0.01
 _PEAK_FLOPS, _UTILISATION = 989e12, 0.4
 """An H100 SXM's dense bfloat16 peak by its data sheet, and the share of it that is taken for granted here."""
 
@@ -34,6 +35,8 @@ class Cost:
         if self.flops is None or self.gpu_hours is None:
             return f"{seen}; FLOPs not known of this kind of model"
         hours = f"{self.gpu_hours:,.0f}" if self.gpu_hours >= 10 else f"{self.gpu_hours:.2g}"
+        if self.gpu_hours < _LEAST_HOURS:
+            hours = f"less than {_LEAST_HOURS}"
         rate = f"{_UTILISATION:.0%} of an H100's {_PEAK_FLOPS / 1e12:.0f} TFLOP/s"
         return f"{seen}, {self.flops:.2g} FLOPs, {hours} GPU hours at {rate}"
 
