@@ -236,12 +236,13 @@ def explore(
     """Look at a dataset in the browser: search, neighbours, scores, filters, flags; on this machine alone."""
     from dfndr.console import console_progress
     from dfndr.dataset import open_dataset
+    from dfndr.explore.pooled import find_of
     from dfndr.explore.queries import Explorer
     from dfndr.explore.server import create_app, listen, serve
 
     opened = listen(port)
     looked_at = open_dataset(dataset, progress=console_progress())
-    explorer = Explorer(looked_at, index=index, pretrained=pretrained, device=device)
+    explorer = Explorer(looked_at, index=index, pretrained=pretrained, device=device, find=find_of(looked_at))
     page = create_app(explorer)
     url = f"http://127.0.0.1:{opened.getsockname()[1]}/"
     typer.echo(f"{explorer.dataset.manifest.name} is at {url} (Ctrl-C ends)")

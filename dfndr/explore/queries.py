@@ -13,6 +13,7 @@ from dfndr.explore import drawn
 from dfndr.explore.alike import Alike
 from dfndr.explore.asking import Asking
 from dfndr.explore.dropped import Dropped
+from dfndr.explore.pooled import Find, Pooled
 from dfndr.explore.reading import Reading
 from dfndr.explore.values import Filter, Values, plain
 from dfndr.images import BadImage, inspect
@@ -38,7 +39,13 @@ class Explorer:
     """One dataset, opened to be looked at."""
 
     def __init__(
-        self, dataset: Dataset, *, index: str | None = None, pretrained: str | None = None, device: str = "auto"
+        self,
+        dataset: Dataset,
+        *,
+        index: str | None = None,
+        pretrained: str | None = None,
+        device: str = "auto",
+        find: Find | None = None,
     ) -> None:
         self.dataset, self.reading = dataset, Reading(dataset)
         self.values = Values(self.reading)
@@ -46,6 +53,7 @@ class Explorer:
         self._dropped, self._alike = Dropped(dataset), Alike(self.reading, self.asking)
         self._summary = [name for name in ("text", "source", "captions") if name in self.reading.schema.names]
         self._thumbnails = "thumbnail" in self.reading.schema.names
+        self._pooled = None if find is None else Pooled(self.reading, find)
         self._shuffle = lru_cache(maxsize=2)(lambda rows: rng_for(0, "explore").permutation(rows))
         self._about = self._read_about()
 
@@ -78,7 +86,8 @@ class Explorer:
             "numbers": self.values.number_columns(),
             "scores": sorted(manifest.scorers),
             "choices": {name: found for name, found in choices.items() if found and len(found) > 1},
-            "thumbnails": self._thumbnails,
+            "thumbnails": self._thumbnails or self._pooled is not None,
+            "pooled": self._pooled is not None,
         }
 
     def browse(self, wanted: Filter, *, order: str = "shuffled", start: int = 0, count: int = 60) -> dict[str, Any]:
@@ -202,11 +211,16 @@ class Explorer:
         return {"samples": self._alike.of(uid)}
 
     def thumbnail(self, uid: str) -> tuple[bytes, str]:
-        """Return a sample's thumbnail and its media type; raises UsageError where it has none that can be shown."""
+        """Return a sample's thumbnail and its media type; raises UsageError where it has none that can be shown.
+
+        Where the dataset has none and the pool may, it is looked for meanwhile: asked again, it may be there.
+        """
         found: dict[str, Any] = {}
         if self._thumbnails:
             (found,) = self.reading.take(["thumbnail"], [self.reading.row_of(uid)])
         data = (found.get("thumbnail") or {}).get("bytes") or b""
+        if not data and self._pooled is not None:
+            data = self._pooled.of(self.reading.uid(self.reading.row_of(uid))) or b""
         try:
             kind = inspect(data, max_pixels=_MOST_PIXELS)[2]
         except BadImage as problem:

@@ -48,7 +48,11 @@ def test_the_page_is_told_of_spaces_numbers_and_the_values_of_few_valued_columns
     assert (about["name"], about["rows"], about["thumbnails"]) == ("explored", ROWS, True)
     assert [space["name"] for space in about["spaces"]] == ["image/enc", "text/enc", "caption/enc"]
     assert about["numbers"] == ["score", "quality"], "a 64-bit hash is no number to draw"
-    assert about["choices"] == {"source": {"even": 45, "odd": 44, "": 1}, "flag": {"false": 81, "true": 9}}
+    assert about["choices"] == {
+        "source": {"even": 45, "odd": 44, "": 1},
+        "language": {"en": 60, "vi": 30},
+        "flag": {"false": 81, "true": 9},
+    }
 
 
 @pytest.mark.parametrize(
@@ -64,6 +68,8 @@ def test_the_page_is_told_of_spaces_numbers_and_the_values_of_few_valued_columns
         ({"choices": {"source": ["", "odd"]}}, range(1, ROWS, 2)),
         ({"choices": {"flag": ["true"], "source": ["even"]}}, range(0, ROWS, 10)),
         ({"choices": {"source": []}}, range(ROWS)),
+        ({"choices": {"language": ["vi"]}}, range(0, ROWS, 3)),
+        ({"choices": {"language": ["vi"], "source": ["even"]}}, range(0, ROWS, 6)),
         ({"ranges": {"quality": [None, 5 / ROWS]}}, [0, 1, 2, 4, 5]),
         ({"ranges": {"quality": [0.5, 0.55]}, "words": "green"}, [46, 49]),
         ({"ranges": {"quality": [None, None]}}, range(ROWS)),

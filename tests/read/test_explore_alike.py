@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
+from support.browsing import NEEDED, Served, opened_page
 from support.tiny import write_dataset
 
 from dfndr import Index
@@ -44,6 +45,30 @@ def test_duplicates_are_told_exact_and_near_and_others_are_not(tmp_path):
     (near,) = explorer.alike(uids[5])["samples"]
     assert (uids.index(near["uid"]), near["text"], near["exact"]) == (3, "one", False)
     assert explorer.alike(uids[6])["samples"] == []
+
+
+@NEEDED
+def test_duplicates_stand_on_the_page_of_a_sample_and_lead_to_theirs(browser, tmp_path):
+    first, other = noise(1), noise(2)
+    kind = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
+    thumbnails = pa.array([saved(image) for image in (first, other, first.resize((180, 180), 0), first)], kind)
+    columns = {"thumbnail": thumbnails, "sha256": [*"abca"], "text": ["one", "two", "three", "four"]}
+    explorer = Explorer(write_dataset(tmp_path, (4,), columns=columns))
+    uids = explorer.dataset.rows(["uid"])["uid"].to_pylist()
+    served = Served(explorer)
+    pages = opened_page(browser, served.url)
+    page = next(pages)
+    page.locator(f".card[data-uid='{uids[0]}']").click()
+    found = page.locator("#duplicates .duplicate")
+    found.nth(1).wait_for()
+    assert found.evaluate_all("all => all.map(one => one.dataset.duplicate)") == [uids[3], uids[2]]
+    assert found.nth(0).text_content() == "Exact the same filefour"
+    assert found.nth(1).text_content() == "Near the same picture to the eyethree"
+    found.nth(1).click()
+    page.locator("#sample .text", has_text="three").wait_for()
+    page.locator(f"#duplicates .duplicate[data-duplicate='{uids[0]}']").wait_for()
+    pages.close()
+    served.stop()
 
 
 def test_how_far_an_index_is_is_told_and_what_kind_it_became(tmp_path, monkeypatch):

@@ -2,53 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import re
-
 import pytest
-from support.browsing import NEEDED, Served, launched, opened_page
-from support.explored import HOSTILE, ROWS, embedded, explored
+from support.browsing import NEEDED, shown, status
+from support.explored import HOSTILE, ROWS
 
 from dfndr.explore.queries import Explorer
 from dfndr.explore.values import Filter
 
 pytestmark = NEEDED
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return explored(tmp_path_factory.mktemp("explored"))
-
-
-@pytest.fixture(scope="module")
-def url(dataset):
-    served = Served(Explorer(dataset))
-    yield served.url
-    served.stop()
-
-
-@pytest.fixture(scope="module")
-def uids(dataset):
-    return dataset.rows(["uid"])["uid"].to_pylist()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    yield from launched()
-
-
-@pytest.fixture
-def page(browser, url):
-    yield from opened_page(browser, url)
-
-
-def shown(page, within="#results"):
-    return page.locator(f"{within} .card").evaluate_all("cards => cards.map(card => card.dataset.uid)")
-
-
-def status(page, said):
-    exact = re.compile(f"^{said}$") if said[0].isdigit() else said
-    page.locator("#status", has_text=exact).wait_for()
 
 
 def test_what_a_stranger_wrote_is_text_and_never_runs(page, uids):
@@ -69,7 +30,9 @@ def test_a_sample_shows_its_fields_its_captions_and_its_picture(page, uids):
     page.fill("#query", uids[6].upper())
     page.press("#query", "Enter")
     page.locator("#sample .fields").wait_for()
-    assert page.locator("#sample .captions li").all_text_contents() == ["caption of 6", "second"]
+    captions = ["caption of 60.256 · retrieval", "second-0.5 · retrieval"]
+    assert page.locator("#sample .captions li").all_text_contents() == captions
+    assert page.locator("#sample .captions li span").all_text_contents() == ["0.256 · retrieval", "-0.5 · retrieval"]
     fields = page.locator("#sample .fields dt").all_text_contents()
     assert set(fields) >= {"split", "score", "quality", "source", "hash"}
     assert page.locator("#sample .picture img").evaluate("image => image.complete && image.naturalWidth") == 24
@@ -167,6 +130,16 @@ def test_filters_hold_for_every_view_and_can_be_cleared(page, dataset):
     assert not page.get_by_label("odd").is_checked() and page.input_value("#contains") == ""
 
 
+def test_a_language_is_chosen_among_the_filters(page, dataset):
+    page.get_by_label("vi").check()
+    status(page, "30 of 90 samples")
+    table = dataset.rows(["uid", "language"]).to_pydict()
+    vietnamese = {uid for uid, tongue in zip(table["uid"], table["language"], strict=True) if tongue == "vi"}
+    assert set(shown(page)) == vietnamese
+    page.get_by_role("checkbox", name="en 60").check()
+    status(page, "90 of 90 samples")
+
+
 def test_samples_are_flagged_by_key_kept_and_saved_as_a_list_that_a_recipe_reads(page, tmp_path):
     uid_lists = pytest.importorskip("dfndr_builders.uid_lists")
     flagged = []
@@ -178,6 +151,8 @@ def test_samples_are_flagged_by_key_kept_and_saved_as_a_list_that_a_recipe_reads
     page.reload()
     page.locator("#flag-count", has_text="2").wait_for()
     page.locator("#open-flags").click()
+    assert "dfndr remove explored --uids explored-flags.txt" in page.locator("#flags").text_content()
+    assert '[select] exclude = ["explored-flags.txt"]' in page.locator("#flags").text_content()
     with page.expect_download() as download:
         page.locator("#download").click()
     assert download.value.suggested_filename == "explored-flags.txt"
@@ -186,115 +161,3 @@ def test_samples_are_flagged_by_key_kept_and_saved_as_a_list_that_a_recipe_reads
     assert [bytes(uid).hex() for uid in packed] == flagged[:2]
     page.locator("#flags button", has_text="Clear").click()
     assert page.locator("#flags h2").text_content() == "Nothing is flagged"
-
-
-def test_the_page_is_used_by_keys_alone(page):
-    page.keyboard.press("/")
-    assert page.evaluate("document.activeElement.id") == "query"
-    page.keyboard.press("ArrowDown")
-    first = page.evaluate("document.activeElement.dataset.uid")
-    assert first == shown(page)[0]
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowDown")
-    columns = page.locator(".grid").evaluate("grid => getComputedStyle(grid).gridTemplateColumns.split(' ').length")
-    assert page.evaluate("document.activeElement.dataset.uid") == shown(page)[1 + columns]
-    page.keyboard.press("Enter")
-    page.locator("#sample .fields").wait_for()
-    page.keyboard.press("Escape")
-    assert page.locator("#sample").is_hidden()
-    page.keyboard.press("2")
-    page.keyboard.press("n")
-    status(page, "Neighbours in text")
-    page.keyboard.press("Escape")
-    status(page, "90 samples")
-    page.keyboard.press("?")
-    page.locator("#help button").click()
-    assert page.locator("#help").is_hidden()
-
-
-def test_words_without_a_model_are_explained_and_the_rest_goes_on(page):
-    page.fill("#query", "a red thing")
-    page.press("#query", "Enter")
-    page.locator(".message", has_text="need the model").wait_for(timeout=180_000)  # torch is loaded
-    page.locator(".message button", has_text="Back").click()
-    status(page, "90 samples")
-
-
-def test_how_far_an_index_is_stands_on_the_page_until_it_is_ready(browser, dataset):
-    explorer = Explorer(dataset)
-    making = explorer.asking.indexes._making["image/enc"]
-    making.state, making._done, making._total = "making", 45, ROWS
-    served = Served(explorer)
-    pages = opened_page(browser, served.url)
-    page = next(pages)
-    page.locator("#making", has_text="Making the index of image: 50 % of 90 samples").wait_for()
-    assert page.locator("#making progress").evaluate("bar => bar.value") == 50
-    making.state = "none"
-    page.locator("#making").wait_for(state="hidden")
-    pages.close()
-    served.stop()
-
-
-def test_a_server_that_is_gone_is_told(browser, dataset):
-    served = Served(Explorer(dataset))
-    pages = opened_page(browser, served.url)
-    page = next(pages)
-    served.stop()
-    page.fill("#contains", "red")
-    page.locator("#results .message", has_text="does not answer").wait_for()
-    pages.close()
-
-
-def test_a_narrow_window_shows_everything_without_scrolling_sideways(browser, url):
-    pages = opened_page(browser, url, width=420)
-    page = next(pages)
-
-    def fits():
-        return page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-
-    assert fits() and page.locator("#filters").is_hidden()
-    page.locator("#open-side").click()
-    assert page.locator("#filters").is_visible() and fits()
-    page.locator(".plot input").press("ArrowRight")
-    page.locator("#below .card").first.wait_for()
-    assert fits()
-    page.locator("#below .card").first.click()
-    page.locator("#sample .fields").wait_for()
-    box = page.locator("#sample").bounding_box()
-    assert (box["x"], box["width"]) == (0, 420) and fits()
-    page.locator("#sample button[aria-label=Close]").click()
-    assert page.locator("#sample").is_hidden()
-    pages.close()
-
-
-DROP = """
-([name, data]) => {
-  const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0));
-  const moved = new DataTransfer();
-  moved.items.add(new File([bytes], name, {type: "image/png"}));
-  document.body.dispatchEvent(new DragEvent("drop", {dataTransfer: moved, bubbles: true, cancelable: true}));
-}
-"""
-
-
-def test_a_dropped_picture_and_words_find_their_neighbours(browser, tmp_path):
-    pytest.importorskip("open_clip")
-    dataset, pictures, _ = embedded(tmp_path)
-    uids = dataset.rows(["uid"])["uid"].to_pylist()
-    served = Served(Explorer(dataset, device="cpu"))
-    pages = opened_page(browser, served.url)
-    page = next(pages)
-    page.evaluate(DROP, ["mine.png", base64.b64encode(pictures[3]).decode()])
-    status(page, "Nearest to your picture")
-    assert shown(page)[0] == uids[3] and page.locator(".value").first.text_content() == "1.0000"
-    page.evaluate(DROP, ["no.png", base64.b64encode(b"no picture").decode()])
-    page.locator(".message", has_text="the dropped file").wait_for()
-    assert "need the model" not in page.locator(".message").text_content()
-    page.keyboard.press("Escape")
-    status(page, "Nearest to your picture")
-    page.fill("#query", "a red dog")
-    page.press("#query", "Enter")
-    status(page, "Nearest to “a red dog”")
-    assert sorted(shown(page)) == sorted(uids)
-    pages.close()
-    served.stop()

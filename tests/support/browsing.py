@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -61,3 +62,14 @@ def opened_page(browser: Any, url: str, width: int = 1280) -> Iterator[Any]:
     yield page
     context.close()
     assert faults == []
+
+
+def shown(page: Any, within: str = "#results") -> list[str]:
+    """Return the uids of the cards that a part of the page shows, in order."""
+    return page.locator(f"{within} .card").evaluate_all("cards => cards.map(card => card.dataset.uid)")
+
+
+def status(page: Any, said: str) -> None:
+    """Wait until the page's status says this; a count, which begins with a digit, is compared as a whole."""
+    exact = re.compile(f"^{said}$") if said[0].isdigit() else said
+    page.locator("#status", has_text=exact).wait_for()

@@ -34,7 +34,8 @@ def explored(root: str | os.PathLike[str]) -> Dataset:
     """Write and open 90 rows in three shards and three spaces.
 
     Row 0 says HOSTILE, row 1 has no thumbnail, row 2 no captions, row 3 no score (null in `quality`), row 4 a broken
-    thumbnail. `score` falls from 0.89 by 0.01 a row; `source` is "even" or "odd", and null in row 5.
+    thumbnail. `score` falls from 0.89 by 0.01 a row; `source` is "even" or "odd", and null in row 5;
+    `language` is "vi" in every third row.
     """
     texts = [HOSTILE, *(f"a {('red', 'green', 'blue')[row % 3]} thing, number {row}" for row in range(1, ROWS))]
     captions = [[f"caption of {row}", "second"] for row in range(ROWS)]
@@ -43,13 +44,17 @@ def explored(root: str | os.PathLike[str]) -> Dataset:
     thumbnails[1], thumbnails[4] = None, {"bytes": b"<svg onload='window.hacked = 1'/>", "path": None}
     quality = [row / ROWS for row in range(ROWS)]
     quality[3] = None
+    floats = pa.list_(pa.float32())
     kind = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
     columns = {
         "text": texts,
         "source": [None if row == 5 else ("even", "odd")[row % 2] for row in range(ROWS)],
         "score": pa.array(scores(), pa.float32()),
         "quality": pa.array(quality, pa.float64()),
+        "language": [("vi", "en", "en")[row % 3] for row in range(ROWS)],
         "captions": pa.array(captions, pa.list_(pa.string())),
+        "caption_scores": pa.array([[0.25 + row / 1000, -0.5][: len(captions[row])] for row in range(ROWS)], floats),
+        "caption_models": pa.array([["retrieval"] * len(captions[row]) for row in range(ROWS)], pa.list_(pa.string())),
         "hash": pa.array([(1 << 63) + row for row in range(ROWS)], pa.uint64()),
         "flag": [row % 10 == 0 for row in range(ROWS)],
         "thumbnail": pa.array(thumbnails, kind),

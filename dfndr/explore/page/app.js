@@ -273,7 +273,7 @@ async function begin() {
   }
   const { about } = state, modalities = about.spaces.map((space) => space.modality);
   for (const space of about.spaces) space.label = modalities.filter((name) => name === space.modality).length > 1 ? space.name : space.modality;
-  setPictures(about.thumbnails);
+  setPictures(about);
   byId("name").textContent = about.name;
   byId("size").textContent = whole(about.rows);
   openFlags(about, (uid) => { mark(uid); if (openSample()?.uid === uid) actions.open(openSample()); });

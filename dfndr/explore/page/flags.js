@@ -1,4 +1,4 @@
-// The list of flagged samples: kept by this browser for this dataset, saved as the text file that `[select] exclude` reads.
+// The list of flagged samples: kept by this browser for this dataset, saved as the text file that `dfndr remove` and `[select] exclude` read.
 
 import { byId, cut, make, toast, whole } from "./dom.js";
 import { picture } from "./grid.js";
@@ -36,12 +36,13 @@ function keep() {
 
 function count() { byId("flag-count").textContent = whole(flagged.size); }
 
+const file = () => `${dataset.name}-flags.txt`;
 const listed = () => [...flagged.keys()].map((uid) => `${uid}\n`).join("");
 
 function download() {
   const head = `# ${flagged.size} flagged samples of ${dataset.name}, ${dataset.digest}\n`;
   const url = URL.createObjectURL(new Blob([head, listed()], { type: "text/plain" }));
-  make("a", { href: url, download: `${dataset.name}-flags.txt` }).click();
+  make("a", { href: url, download: file() }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
@@ -66,15 +67,16 @@ export function show() {
     picture(uid, text), make("div", {}, make("p", {}, text || "no text"), make("code", {}, uid)),
     make("button", { class: "quiet", title: "Take the flag off", on: { click: () => { toggle(uid, text); show(); } } }, "Remove")));
   const none = rows.length === 0;
-  dialog.replaceChildren(
+  dialog.replaceChildren(...[
     make("h2", {}, none ? "Nothing is flagged" : `${whole(rows.length)} flagged`),
     make("p", { class: "soft" }, none ? "Press f on a sample, or the mark in its corner. The list stays in this browser."
-      : "Save the list and name the file in a recipe: [select] exclude = [\"flags.txt\"]. The next build leaves these samples out."),
+      : "Save the list. One command takes these samples out of this dataset; named in its recipe, the list keeps them out of the next build."),
+    none ? null : make("pre", {}, `dfndr remove ${dataset.name} --uids ${file()}\n[select] exclude = ["${file()}"]`),
     make("ul", { class: "flagged" }, ...rows.slice(0, 500)),
     make("p", { class: "row" },
       make("button", { class: "main-action", id: "download", disabled: none, on: { click: download } }, "Download .txt"),
       make("button", { class: "plain", disabled: none, on: { click: copy } }, "Copy uids"),
       make("button", { class: "plain", disabled: none, on: { click: clear } }, "Clear"),
-      make("button", { class: "plain end", on: { click: () => dialog.close() } }, "Close")));
+      make("button", { class: "plain end", on: { click: () => dialog.close() } }, "Close"))].filter(Boolean));
   if (!dialog.open) dialog.showModal();
 }

@@ -4,15 +4,22 @@ import { thumbnail } from "./api.js";
 import { cut, make, short } from "./dom.js";
 import { isFlagged, toggle } from "./flags.js";
 
+const AGAIN_MS = [300, 700, 1500, 3000, 6000, 12000]; // a picture of the pool is looked for meanwhile
 let hasPictures = true;
-export function setPictures(there) { hasPictures = there; }
+let pooled = false;
+export function setPictures(about) { hasPictures = about.thumbnails; pooled = about.pooled; }
 
 export function picture(uid, text, size = "small") {
   const place = make("div", { class: `picture ${size}` });
   const words = () => make("span", { class: "words", "aria-hidden": "true" }, cut(text || "no picture, no text", 160));
   if (!hasPictures) { place.append(words()); return place; }
-  place.append(make("img", { src: thumbnail(uid), alt: cut(text, 120), loading: size === "small" ? "lazy" : "eager", decoding: "async", draggable: false,
-    on: { error: () => place.replaceChildren(words()) } }));
+  const image = (again) => make("img", { loading: size === "small" && !again ? "lazy" : "eager", decoding: "async", alt: cut(text, 120), draggable: false,
+    on: { load: (event) => { if (again) place.replaceChildren(event.target); }, error: () => missed(again) }, src: thumbnail(uid) });
+  const missed = (again) => {
+    if (!again) place.replaceChildren(words());
+    if (pooled && again < AGAIN_MS.length) setTimeout(() => { if (place.isConnected) image(again + 1); }, AGAIN_MS[again]);
+  };
+  place.append(image(0));
   return place;
 }
 
