@@ -109,10 +109,7 @@ def histogram(found: Histogram, *, title: Html | str, limit: str) -> Html:
         side = "mark right" if place > 60 else "mark"
         if 0 <= place <= 100:
             parts.append(element("span", told, class_=side, style=f"left:{place:.2f}%"))
-    ticks = [
-        element("span", _short(tick), style=f"left:{100 * _place(found, tick):.2f}%", class_="tick")
-        for tick in _ticks(found)
-    ]
+    ticks = [_tick(tick, 100 * _place(found, tick)) for tick in _ticks(found)]
     legend = [] if before is None else [element("span", f"all {number(int(before.sum()))}", class_="key all")]
     more = f", drawn {times:,} times as high" if times > 1 else ""
     legend.append(element("span", f"kept {number(int(found.after.sum()))}{more}", class_="key kept"))
@@ -136,6 +133,12 @@ def _scale(highest: int) -> Html:
     rows = next(factor * power for factor in (5, 2, 1) if factor * power <= highest)
     place = f"bottom:{100 * rows / highest:.2f}%"
     return element("div", element("span", element("span", number(rows)), class_="scale", style=place), class_="scales")
+
+
+def _tick(tick: float, place: float) -> Html:
+    """Return a number below a chart at a place in percent; one at either end does not reach beyond it."""
+    side = "tick last" if place > 95 else "tick first" if place < 2 else "tick"
+    return element("span", _short(tick), style=f"left:{place:.2f}%", class_=side)
 
 
 def _short(tick: float) -> str:
