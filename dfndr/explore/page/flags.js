@@ -65,7 +65,7 @@ export function show() {
   const dialog = byId("flags");
   const rows = [...flagged].reverse().map(([uid, text]) => make("li", {},
     picture(uid, text), make("div", {}, make("p", {}, text || "no text"), make("code", {}, uid)),
-    make("button", { class: "quiet", title: "Take the flag off", on: { click: () => { toggle(uid, text); show(); } } }, "Remove")));
+    make("button", { class: "quiet", title: "Take the flag off", on: { click: () => { toggle(uid, text); show(); } } }, "Unflag")));
   const none = rows.length === 0;
   dialog.replaceChildren(...[
     make("h2", {}, none ? "Nothing is flagged" : `${whole(rows.length)} flagged`),
