@@ -21,7 +21,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from dfndr.errors import StorageError, UsageError
-from dfndr.storage import TEMPORARY, Stored
+from dfndr.storage import TEMPORARY, Stored, make_folder
 
 __all__ = ["Cache", "shared_cache"]
 
@@ -38,7 +38,7 @@ def shared_cache() -> Cache:
     """
     folder = os.environ.get("DFNDR_CACHE") or str(Path.home() / ".cache" / "dfndr")
     given = os.environ.get("DFNDR_CACHE_SIZE") or _LIMIT
-    size = re.fullmatch(r"(\d+(?:\.\d+)?) ?(|KB|MB|GB|TB)", given.strip().upper())
+    size = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?) ?(|KB|MB|GB|TB)", given.strip().upper())
     if size is None:
         raise UsageError("DFNDR_CACHE_SIZE", expected="a size such as 50GB", found=repr(given), do="Set it to one.")
     return _cache(str(Path(folder).absolute()), int(float(size[1]) * _UNITS[size[2]]))
@@ -184,7 +184,12 @@ class Cache:
     @contextmanager
     def _locked(self, name: str, kind: int) -> Iterator[None]:
         place = self.folder / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with open(place, "ab") as file:
+        make_folder(str(place.parent))
+        try:
+            file = open(place, "ab")  # noqa: SIM115
+        except OSError as error:
+            found, do = error.strerror or str(error), "Set DFNDR_CACHE to a folder that may be written."
+            raise StorageError(str(self.folder), expected="a cache to write into", found=found, do=do) from error
+        with file:
             fcntl.flock(file, kind)
             yield

@@ -12,8 +12,10 @@ from dfndr_builders.site import train_section
 from support.tiny import write_dataset
 from support.training import POOL, SPEC
 
+from dfndr.cache import Cache, shared_cache
 from dfndr.dataset import open_dataset
-from dfndr.errors import UsageError
+from dfndr.errors import StorageError, UsageError
+from dfndr.storage import Stored
 
 RECIPE = """
 name = "folders"
@@ -68,3 +70,18 @@ def test_phases_behind_a_link_are_left_and_said_before_anything_is_compacted(tmp
     with pytest.raises(UsageError, match="phases: expected a folder of the dataset's own, found a link"):
         compact(root, phases=True)
     assert (elsewhere / "texts").exists() and open_dataset(root).manifest.removed == 1
+
+
+def test_a_cache_that_is_a_file_or_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "file").write_text("a file")
+    (tmp_path / "taken" / ".lock").mkdir(parents=True)
+    for name, said in (("file", "expected to write it, found"), ("taken", "expected a cache to write into, found")):
+        with pytest.raises(StorageError, match=said):
+            Cache(tmp_path / name, 10**9).hold(Stored("rows/a.parquet", 1, "0" * 64))
+
+
+@pytest.mark.parametrize("size", ["9" * 400 + "TB", "-1GB", "lots", "1e9"])
+def test_a_size_of_the_cache_that_is_none_is_refused(monkeypatch, size):
+    monkeypatch.setenv("DFNDR_CACHE_SIZE", size)
+    with pytest.raises(UsageError, match="a size such as 50GB"):
+        shared_cache()
