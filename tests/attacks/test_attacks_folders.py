@@ -36,6 +36,11 @@ def test_a_file_in_the_place_of_a_folder_stops_a_training_before_it_begins(tmp_p
     assert [path.name for path in tmp_path.iterdir()] == [place]
 
 
+def test_a_training_into_no_name_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="--out: expected a folder to train into, found no name"):
+        train_clip(SPEC, POOL, "", work=str(tmp_path / "work"))
+
+
 @pytest.mark.parametrize("record", ["", "{", "[1]", "[" * 100_000, '{"digest": 3}'])
 def test_a_record_of_nothing_we_know_is_something_else(tmp_path, record):
     (tmp_path / "out").mkdir()

@@ -55,6 +55,8 @@ def finished(out: str, digest: str, *, work: str) -> dict[str, Any] | None:
     Raises UsageError where something else lies there, or a file in the place of either folder.
     """
     for folder in (out, work):
+        if not folder:
+            raise UsageError("--out", expected="a folder to train into", found="no name", do="Name one.")
         if storage.exists(folder) and not storage.is_folder(folder):
             do = "Choose another folder, or move the file."
             raise UsageError(folder, expected="a folder to train into", found="a file", do=do)
