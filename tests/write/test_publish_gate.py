@@ -149,6 +149,8 @@ def test_all_that_is_wrong_is_listed_at_once_and_a_decision_is_told_in_the_card(
         prepare(root, "me/tiny")
     assert "samples from 'album': states no licence" in str(caught.value)
     assert "encoder 'enc': states no licence" in str(caught.value)
+    said = str(caught.value).splitlines()
+    assert said[0].endswith(", found what forbids it:") and said[-1].startswith("State the licences in the recipe")
     decided = [Accepted("album", "our own | pictures"), Accepted("enc", "trained by us")]
     card = next(one for one in prepare(root, "me/tiny", accepted=decided).last if one.path == "README.md").source
     assert isinstance(card, bytes)

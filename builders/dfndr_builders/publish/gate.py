@@ -47,8 +47,8 @@ def check(manifest: Manifest, given: Sequence[Use], accepted: Sequence[Accepted]
         raise DataError(
             manifest.name,
             expected="a dataset that may be published",
-            found="\n  " + "\n  ".join(found[:_SHOWN]) + more + "\n",
-            do='State the licences in the recipe and build again, or decide: --accept-license "NAME: reason".',
+            found="what forbids it:\n  " + "\n  ".join(found[:_SHOWN]) + more,
+            do='\nState the licences in the recipe and build again, or decide: --accept-license "NAME: reason".',
         )
 
 
