@@ -215,9 +215,12 @@ def evaluate(
     from dfndr.console import console_progress
     from dfndr.dataset import open_dataset
     from dfndr.heads.evaluate import compare
+    from dfndr.heads.reported import reported
 
-    result = compare(open_dataset(dataset, progress=console_progress()), head, image=image, text=text, split=split)
-    typer.echo(json.dumps(result.to_json(), indent=1) if as_json else str(result))
+    opened = open_dataset(dataset, progress=console_progress())
+    result = compare(opened, head, image=image, text=text, split=split)
+    said = reported(result, opened.manifest, split=split, head=head)
+    typer.echo(json.dumps(said, indent=1) if as_json else str(result))
 
 
 @app.command()

@@ -190,14 +190,25 @@ def report(
     typer.echo(write(dataset, out=out))
 
 
+Evaluations = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--evaluation", metavar="FILE", help="Figures for the card: what eval --json printed; may come again."
+    ),
+]
+
+
 def card(
     dataset: DatasetPath,
+    evaluation: Evaluations = None,
 ) -> None:
-    """Print a dataset's card, from its manifest alone; as README.md in its folder it is what the Hub shows."""
+    """Print a dataset's card, from its manifest; as README.md in its folder it is what the Hub shows."""
     from dfndr.format.manifest import read_manifest
+    from dfndr_builders.card import About, read_evaluations
     from dfndr_builders.card import card as make
 
-    typer.echo(make(read_manifest(dataset)))
+    manifest = read_manifest(dataset)
+    typer.echo(make(manifest, About(evaluations=read_evaluations(evaluation or [], manifest))))
 
 
 def publish(
@@ -213,6 +224,7 @@ def publish(
     tombstones: Annotated[
         bool, typer.Option("--tombstones", help="Publish files that still hold rows that were removed.")
     ] = False,
+    evaluation: Evaluations = None,
     as_json: AsJson = False,
 ) -> None:
     """Publish a dataset to the Hugging Face Hub, private unless told; run it again to go on where it stopped."""
@@ -222,7 +234,7 @@ def publish(
     from dfndr_builders.publish import publish as run
 
     accepted = [parse_accepted(given) for given in accept_license or []]
-    prepared = prepare(dataset, repo_id, accepted=accepted, tombstones=tombstones)
+    prepared = prepare(dataset, repo_id, accepted=accepted, tombstones=tombstones, evaluations=evaluation or [])
     if dry_run:
         typer.echo(json.dumps(prepared.to_json(), indent=1) if as_json else prepared)
         return

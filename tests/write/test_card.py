@@ -103,7 +103,8 @@ def test_nothing_that_a_manifest_says_is_markup() -> None:
     assert "<script>" not in outside and "![x]" not in outside
     assert re.findall(r"^#+ .*$", outside, flags=re.MULTILINE) == [
         "# golden", "## Loading it", "## Where it is from", "## From the pool to the dataset", "## Columns",
-        "## Spaces", "## Models", "## Licences", "## Limitations and bias", "## Citation", "## The recipe",
+        "## Spaces", "## Models", "## Measured", "## Licences", "## Limitations and bias", "## Citation",
+        "## The recipe",
     ]  # fmt: skip
     assert "`````toml\n```\n# heading\n````\n`````" in body
 

@@ -1,4 +1,4 @@
-"""The page itself: every number of it from the manifest, every judgement from the recipe.
+"""The page itself: every number of it from the manifest or from a measurement, every judgement from the recipe.
 
 With the card as README.md beside the manifest, `datasets.load_dataset` on the folder, or on the Hub, gives the rows
 by split.
@@ -19,6 +19,7 @@ from dfndr.format.manifest import Manifest
 from dfndr.format.schema import SPLITS, EncoderRecord
 from dfndr_builders.card.columns import columns
 from dfndr_builders.card.header import header
+from dfndr_builders.card.measured import Evaluation, measured
 from dfndr_builders.licenses import Accepted, Use
 from dfndr_builders.markdown import fenced, plain, table
 
@@ -30,13 +31,14 @@ class About:
     """What is known of a dataset that is being published, beside its manifest.
 
     `uses` are the licences of all that it holds or was made with, `pictures` the paths of PNG files beside the card
-    and what each shows.
+    and what each shows, `evaluations` what was measured on it.
     """
 
     repo_id: str = ""
     uses: tuple[Use, ...] = ()
     accepted: tuple[Accepted, ...] = ()
     pictures: tuple[tuple[str, str], ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
 
 
 def card(manifest: Manifest, about: About | None = None) -> str:
@@ -72,6 +74,7 @@ def card(manifest: Manifest, about: About | None = None) -> str:
             [_model("scores", name, record) for name, record in manifest.scorers.items()]
             + [_model("vectors", name, record) for name, record in manifest.encoders.items()],
         ),
+        measured=measured(manifest, known.evaluations),
         licences=_licences(known),
         citation=fenced(_citation(manifest, known.repo_id), "bibtex"),
         digest=manifest.digest,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dfndr import storage
@@ -76,7 +76,7 @@ def data_files(dataset: Dataset) -> list[Upload]:
 def last_files(dataset: Dataset, about: About) -> list[Upload]:
     """Return what goes into the last commit: pictures, card, Croissant, and the manifest, which makes it a dataset."""
     drawn = pictures(dataset)
-    told = About(about.repo_id, about.uses, about.accepted, tuple((path, shows) for path, (_, shows) in drawn.items()))
+    told = replace(about, pictures=tuple((path, shows) for path, (_, shows) in drawn.items()))
     made = {path: data for path, (data, _) in drawn.items()}
     made[CROISSANT] = croissant(dataset, about.repo_id)
     made[README] = card(dataset.manifest, told).encode()

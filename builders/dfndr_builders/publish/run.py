@@ -25,7 +25,7 @@ from dfndr.errors import DataError, FormatError, UsageError
 from dfndr.format.manifest import MANIFEST, Manifest
 from dfndr.format.schema import Modality
 from dfndr.progress import SILENT, Progress, Task
-from dfndr_builders.card import About
+from dfndr_builders.card import About, read_evaluations
 from dfndr_builders.licenses import Accepted
 from dfndr_builders.publish.files import README, Upload, batches, data_files, last_files, preflight
 from dfndr_builders.publish.gate import check, uses
@@ -87,11 +87,17 @@ class Published:
 
 
 def prepare(
-    dataset: str | os.PathLike[str], repo_id: str, *, accepted: Sequence[Accepted] = (), tombstones: bool = False
+    dataset: str | os.PathLike[str],
+    repo_id: str,
+    *,
+    accepted: Sequence[Accepted] = (),
+    tombstones: bool = False,
+    evaluations: Sequence[str | os.PathLike[str]] = (),
 ) -> Publication:
     """Check all that can be checked here, and return what would be uploaded; nothing is sent.
 
-    `tombstones` allows files that still hold rows that were removed, which readers other than dfndr would show.
+    `tombstones` allows files that still hold rows that were removed, which readers other than dfndr would show;
+    `evaluations` are files that `dfndr eval --json` wrote, whose figures stand in the card.
     Raises UsageError for a name that no repository can have and a dataset that is not a local folder, DataError for
     what the card lacks, licences, and the Hub's limits, FormatError where a file is absent or of another size.
     """
@@ -106,7 +112,7 @@ def prepare(
         raise UsageError(root, expected="files without removed rows", found=found, do=do)
     given = uses(opened)
     check(opened.manifest, given, accepted)
-    about = About(repo_id, given, tuple(accepted))
+    about = About(repo_id, given, tuple(accepted), evaluations=read_evaluations(evaluations, opened.manifest))
     data = data_files(opened)
     last = last_files(opened, about)
     preflight([*data, *last], root)
