@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from dfndr.errors import ModelError, UsageError
 from dfndr.format.schema import EncoderRecord, Preprocess
 from dfndr.images import MAX_PIXELS, BadImage, decode
-from dfndr.models import EncoderSpec, load_model, weights_sha256
+from dfndr.models import EncoderSpec, hub_revision, load_model, weights_sha256
 from dfndr.views.replay import apply
 from dfndr.views.view import View
 
@@ -58,13 +58,17 @@ def pick_device(device: str) -> str:
 
 
 class Encoder:
-    """A loaded model; `encode_images` and `encode_texts` give unit vectors, `record` says what it really is."""
+    """A loaded model; `encode_images` and `encode_texts` give unit vectors, `record` says what it really is.
+
+    `revision` is the commit of the Hub that it came from, "" where it did not come from there.
+    """
 
     def __init__(self, spec: EncoderSpec, model: Any, preprocess: Any, tokenizer: Any) -> None:  # noqa: ANN401
         import torch
 
         self.device = pick_device(spec.device)
         self.batch_size = spec.batch_size
+        self.revision = hub_revision(spec.pretrained)
         self.notes: dict[str, str] = {}
         self._model, self._preprocess, self._tokenizer = model.eval().to(self.device), preprocess, tokenizer
         self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[spec.precision]

@@ -22,9 +22,11 @@ from dfndr.errors import MissingExtra, ModelError, UsageError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["EncoderSpec", "in_a_line", "load_model", "named_spec", "weights_sha256"]
+__all__ = ["EncoderSpec", "hub_revision", "in_a_line", "load_model", "named_spec", "weights_sha256"]
 
 _HUB_TIMEOUT_S = 10
+_HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _MISFIT = re.compile(
     r"size mismatch for (\S+): copying a param with shape torch\.Size\((.*?)\) from checkpoint, "
     r"the shape in current model is torch\.Size\((.*?)\)"
@@ -98,6 +100,20 @@ def load_model(spec: EncoderSpec) -> tuple[Any, Any, Any]:
         raise _explained(spec, error) from error.__cause__
 
 
+def hub_revision(pretrained: str) -> str:
+    """Return the commit of the Hub that `hf-hub:` weights were just loaded from, "" for weights from elsewhere.
+
+    open_clip takes the newest one; which that was, huggingface_hub's cache tells. "" where the cache does not tell.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    if not pretrained.startswith("hf-hub:"):
+        return ""
+    found = (try_to_load_from_cache(pretrained.removeprefix("hf-hub:"), name) for name in _HUB_WEIGHTS)
+    commits = (Path(path).parent.name for path in found if isinstance(path, str))
+    return next((commit for commit in commits if _COMMIT.fullmatch(commit)), "")
+
+
 class _LoadError(Exception):
     """What one of the libraries that load weights said."""
 
@@ -151,11 +167,10 @@ def _require_hub(open_clip: Any, model: str, pretrained: str) -> None:  # noqa: 
         repo = pretrained.removeprefix("hf-hub:")
     else:
         repo = (open_clip.get_pretrained_cfg(model, pretrained) or {}).get("hf_hub", "").strip("/")
-    names = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
     if (
         not repo
         or constants.HF_HUB_OFFLINE
-        or any(isinstance(try_to_load_from_cache(repo, name), str) for name in names)
+        or any(isinstance(try_to_load_from_cache(repo, name), str) for name in _HUB_WEIGHTS)
     ):
         return
     HfApi().model_info(repo, timeout=_HUB_TIMEOUT_S)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,6 +88,7 @@ class Context:
     ) -> Manifest:
         """Return the manifest of the dataset, or of a phase, under the phase's digest."""
         pools = [given.model_dump(mode="json", exclude_defaults=True) for given in self.recipe.pool]
+        revisions = _revisions([*(encoders or {}).values(), *(scorers or {}).values()])
         return Manifest(
             name=self.recipe.name,
             license=self.recipe.license,
@@ -99,9 +100,16 @@ class Context:
             scorers={name: model.record for name, model in (scorers or {}).items()},
             shards=shards,
             funnel=funnel,
-            provenance={"phase": digest, "pools": pools, "made_with": made_with(), **(more or {})},
+            provenance={"phase": digest, "pools": pools, "made_with": made_with(), **revisions, **(more or {})},
             files=files or {},
         )
+
+
+def _revisions(models: Iterable[OpenModel]) -> dict[str, dict[str, str]]:
+    """Return which commits of the Hub models came from, by where they are; nothing where none came from there."""
+    found = {model.record.pretrained: model.open().revision for model in models}
+    told = {name: commit for name, commit in sorted(found.items()) if commit}
+    return {"revisions": told} if told else {}
 
 
 def listing(pool: Pool) -> list[list[object]]:

@@ -69,11 +69,7 @@ def card(manifest: Manifest, about: About | None = None) -> str:
                 for space in manifest.spaces
             ),
         ),
-        models=table(
-            ("made", "name", "model", "weights", "their sha256", "licence", "picture", "tokens", "precision"),
-            [_model("scores", name, record) for name, record in manifest.scorers.items()]
-            + [_model("vectors", name, record) for name, record in manifest.encoders.items()],
-        ),
+        models=_models(manifest),
         measured=measured(manifest, known.evaluations),
         licences=_licences(known),
         citation=fenced(_citation(manifest, known.repo_id), "bibtex"),
@@ -155,11 +151,21 @@ def _stated(license: object) -> object:
     return license or "as its samples say"
 
 
-def _model(made: str, name: str, record: EncoderRecord) -> tuple[object, ...]:
+def _models(manifest: Manifest) -> str:
+    records = [("scores", *item) for item in manifest.scorers.items()]
+    records += [("vectors", *item) for item in manifest.encoders.items()]
+    revisions = manifest.provenance.get("revisions")
+    head = ("made", "name", "model", "weights", "revision", "their sha256", "licence", "picture", "tokens", "precision")
+    return table(head, (_model(made, name, record, revisions) for made, name, record in records))
+
+
+def _model(made: str, name: str, record: EncoderRecord, revisions: object) -> tuple[object, ...]:
     height, width = record.preprocess.size
-    picture = f"{width}x{height}"
-    place = (record.model, record.pretrained, record.weights_sha256, record.license)
-    return (made, name, *place, picture, record.context_length, record.precision)
+    commit = revisions.get(record.pretrained) if isinstance(revisions, Mapping) else None
+    unknown = "not recorded" if record.pretrained.startswith("hf-hub:") else ""
+    revision = commit if isinstance(commit, str) else unknown
+    place = (record.model, record.pretrained, revision, record.weights_sha256, record.license)
+    return (made, name, *place, f"{width}x{height}", record.context_length, record.precision)
 
 
 def _licences(known: About) -> str:
