@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# How many processes the tests are spread over; 0: this one.
+JOBS ?= auto
 READY := $(VENV)/.ready
 
 .PHONY: quickstart test check site clean
@@ -11,7 +13,7 @@ quickstart: $(READY)
 	$(BIN)/dfndr quickstart --out quickstart
 
 test: $(READY)
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(READY)
 	./check
