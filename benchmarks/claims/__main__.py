@@ -1,6 +1,6 @@
 """The paper's claims in small: `python -m benchmarks.claims a b --seeds 0 1 2 --scale cpu`, from the repository's root.
 
-Each experiment (a to f; all by default) is the trainings that it needs and have not been done yet, for each seed, and
+Each experiment (a to g; all by default) is the trainings that it needs and have not been done yet, for each seed, and
 then its table and its plot: of the scale "cpu" in docs/claims.md and docs/images, from the numbers in
 benchmarks/claims/results, of others in the folder `--work`. Models and scores are kept there, and a run that was
 interrupted goes on there.
@@ -13,9 +13,11 @@ from pathlib import Path
 
 from benchmarks.claims.cifar import cifar_folder
 from benchmarks.claims.experiments import EXPERIMENTS
+from benchmarks.claims.photos import photos_folder
 from benchmarks.claims.plots import drawn
 from benchmarks.claims.results import collected, read_results, results_file
 from benchmarks.claims.running import run_all
+from benchmarks.claims.runs import PhotoFilter
 from benchmarks.claims.scales import SCALES
 from benchmarks.claims.sets import work_folder
 from benchmarks.claims.tables import table_of, verdicts, written
@@ -34,11 +36,12 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("work/claims"), help="models and scores: a few GB")
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args()
-    if not cifar_folder().is_dir():
-        raise SystemExit(f"{cifar_folder()}: expected CIFAR-10; name the folder above it with POOLS")
+    runs = [(run, seed) for name in given.experiments for seed in given.seeds for run in EXPERIMENTS[name].runs]
+    for folder in {photos_folder() if isinstance(run, PhotoFilter) else cifar_folder() for run, _ in runs}:
+        if not folder.is_dir():
+            raise SystemExit(f"{folder}: expected the pictures; name the folder above it with POOLS")
     scale = SCALES[given.scale]
     root = work_folder(given.work.absolute(), scale)
-    runs = [(run, seed) for name in given.experiments for seed in given.seeds for run in EXPERIMENTS[name].runs]
     run_all([*dict.fromkeys(runs)], scale, root, processes=given.processes, tell=lambda said: print(said, flush=True))
     file = results_file(scale.name) if scale.name == PAGE_SCALE else root / "results.json"
     collected(root, file)

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 from dfndr_builders.clip.train import train_clip
 
-from benchmarks.claims.runs import Filter, Model, Run
+from benchmarks.claims.photos import photo_filter
+from benchmarks.claims.runs import Filter, Model, PhotoFilter, Run
 from benchmarks.claims.scales import FRACTION, Scale
 from benchmarks.claims.scoring import accuracy_of, kept_rows, qualities, scores_of, spec_of, train_filter
 from benchmarks.claims.sets import Sets, pool_of, read_pairs, write_table
 from dfndr import storage
 
-__all__ = ["RECORD", "do", "folder_of", "sets_folder"]
+__all__ = ["RECORD", "do", "folder_of", "photos_sets", "sets_folder"]
 
 RECORD = "record.json"
 
@@ -33,19 +34,30 @@ def sets_folder(seed: int, root: Path) -> Path:
     return root / f"seed-{seed}" / "sets"
 
 
+def photos_sets(root: Path) -> Path:
+    """Return where the shrunk photographs lie, for all seeds."""
+    return root / "photos"
+
+
 def do(run: Run, scale: Scale, seed: int, root: Path) -> None:
     """Do a run and write its record, if it is not there; the sets are. What an interrupted training left is used."""
     folder = folder_of(run, seed, root)
     if (folder / RECORD).exists():
         return
     began = time.perf_counter()
-    sets = Sets(sets_folder(seed, root))
-    measured = (
-        _filter(run, scale, seed, sets, folder) if isinstance(run, Filter) else _model(run, scale, seed, sets, folder)
-    )
+    measured = _measured(run, scale, seed, root)
     record = {"name": run.name, "seed": seed, "run": asdict(run), **measured}
     record["seconds"] = round(time.perf_counter() - began, 1)
     storage.put(str(folder), RECORD, json.dumps(record, indent=1).encode())
+
+
+def _measured(run: Run, scale: Scale, seed: int, root: Path) -> dict[str, object]:
+    sets, folder = Sets(sets_folder(seed, root)), folder_of(run, seed, root)
+    if isinstance(run, PhotoFilter):
+        return photo_filter(run, scale, seed, photos_sets(root), folder)
+    if isinstance(run, Filter):
+        return _filter(run, scale, seed, sets, folder)
+    return _model(run, scale, seed, sets, folder)
 
 
 def _filter(given: Filter, scale: Scale, seed: int, sets: Sets, folder: Path) -> dict[str, object]:

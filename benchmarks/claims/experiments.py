@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmarks.claims.runs import CLIP, Filter, Model, Run
+from benchmarks.claims.runs import CLIP, Filter, Model, PhotoFilter, Run
 
 __all__ = ["EXPERIMENTS", "POISONED", "Experiment", "Row"]
 
@@ -15,7 +15,7 @@ class Row:
     """A row of an experiment's table: a filter, the model that it induced, either or both."""
 
     name: str
-    filter: Filter | None = None
+    filter: Filter | PhotoFilter | None = None
     model: Model | None = None
 
 
@@ -90,5 +90,8 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "f": Experiment(
         "the kept fraction",
         (*(Row(f"{part:.0%}", None, Model(CLIP, part)) for part in _FRACTIONS), Row("100%", None, Model(None, 1.0))),
+    ),
+    "g": Experiment(
+        "poisoning, on photographs", tuple(Row(f"{share:.0%}", PhotoFilter(share)) for share in (0.0, 0.25, 0.5, 1.0))
     ),
 }

@@ -67,6 +67,15 @@ def _poisoned(axes: Any, rows: Sequence[Row], results: Results) -> None:  # noqa
     axes.set_xlabel("unfiltered pairs in the filter's training set, %")
 
 
+def _photos(axes: Any, rows: Sequence[Row], results: Results) -> None:  # noqa: ANN401
+    shares = [float(row.name.rstrip("%")) for row in rows]
+    _line(axes, shares, [results.measured(row.filter, "dev_auc") for row in rows], "the filter", _FILTER)
+    axes.axhline(50, color="grey", linestyle=":", label="chance")
+    axes.set_xlabel("swapped texts in the filter's training set, %")
+    axes.set_ylabel("ROC-AUC on 1,000 other pairs, %")
+    axes.legend(fontsize=8)
+
+
 def _kept(axes: Any, rows: Sequence[Row], results: Results) -> None:  # noqa: ANN401
     _shares(axes, rows, results)
     axes.set_xscale("log")
@@ -104,4 +113,5 @@ _WAYS: dict[str, Callable[[Any, Sequence[Row], Results], None]] = {
     "d": _bars,
     "e": _bars,
     "f": _kept,
+    "g": _photos,
 }

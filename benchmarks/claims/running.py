@@ -9,9 +9,10 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.claims.doing import RECORD, do, folder_of, sets_folder
+from benchmarks.claims.doing import RECORD, do, folder_of, photos_sets, sets_folder
 from benchmarks.claims.forked import fork_trainings, load_libraries
-from benchmarks.claims.runs import Run
+from benchmarks.claims.photos import write_photos
+from benchmarks.claims.runs import PhotoFilter, Run
 from benchmarks.claims.scales import Scale
 from benchmarks.claims.sets import write_sets
 from dfndr import storage
@@ -36,7 +37,10 @@ def run_all(runs: Sequence[tuple[Run, int]], scale: Scale, root: Path, *, proces
 
 
 def _run_all(waiting: list[tuple[Run, int]], scale: Scale, root: Path, *, processes: int, tell: Told) -> None:
-    for seed in {seed for _, seed in waiting}:  # before there are two that would write them
+    # All sets are written before there are two that would write them.
+    if any(isinstance(run, PhotoFilter) for run, _ in waiting):
+        write_photos(photos_sets(root), scale)
+    for seed in {seed for run, seed in waiting if not isinstance(run, PhotoFilter)}:
         write_sets(sets_folder(seed, root), scale, seed)
     load_libraries()
     fork_trainings()

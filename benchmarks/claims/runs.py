@@ -7,7 +7,7 @@ from typing import Literal
 
 from benchmarks.claims.scales import FRACTION
 
-__all__ = ["CLIP", "Filter", "Model", "Run"]
+__all__ = ["CLIP", "Filter", "Model", "PhotoFilter", "Run"]
 
 
 @dataclass(frozen=True)
@@ -77,4 +77,21 @@ class Model:
         return (self.filter,) if self.filter else ()
 
 
-Run = Filter | Model
+@dataclass(frozen=True)
+class PhotoFilter:
+    """A CLIP filter trained on photographs with captions that people wrote; `swapped` of the texts are another's."""
+
+    swapped: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The filter's name, by which its folder goes."""
+        return f"photos-swapped-{self.swapped:.0%}".replace("%", "")
+
+    @property
+    def needs(self) -> tuple[Filter, ...]:
+        """The filters that must be there first: none."""
+        return ()
+
+
+Run = Filter | Model | PhotoFilter

@@ -18,6 +18,8 @@ _COLUMNS = (
     ("good among the kept", "filter", "good_of_kept"),
     ("accuracy of the filter", "filter", "accuracy"),
     ("accuracy of the induced model", "model", "accuracy"),
+    ("ROC-AUC, dev pairs against the same with texts swapped", "filter", "dev_auc"),
+    ("dev, image to text, R@10", "filter", "recall_10"),
 )
 
 
@@ -67,7 +69,7 @@ def _number(results: Results, row: Row, side: str, what: str) -> Measured | None
 
 def verdicts(name: str, results: Results) -> str:
     """Return what the numbers say of the experiment's claim, as a list in Markdown."""
-    made = {"a": _beaten, "b": _falling, "c": _correlated, "d": _changed, "e": _induced, "f": _best}
+    made = {"a": _beaten, "b": _falling, "c": _correlated, "d": _changed, "e": _induced, "f": _best, "g": _spoilt}
     return "\n".join(f"- {line}" for line in (made[name](results) if name in made else ()))
 
 
@@ -86,15 +88,26 @@ def _beaten(results: Results) -> Iterator[str]:
 
 
 def _falling(results: Results) -> Iterator[str]:
-    shares = [float(row.name.rstrip("%")) for row in EXPERIMENTS["b"].rows]
-    for title, side, what in (_COLUMNS[0], _COLUMNS[2], _COLUMNS[3]):
-        found = [_number(results, row, side, what) for row in EXPERIMENTS["b"].rows]
+    return _against_share("b", (_COLUMNS[0], _COLUMNS[2], _COLUMNS[3]), "unfiltered pairs", results)
+
+
+def _spoilt(results: Results) -> Iterator[str]:
+    return _against_share("g", _COLUMNS[4:], "swapped texts", results)
+
+
+def _against_share(
+    name: str, columns: Sequence[tuple[str, str, str]], what_share: str, results: Results
+) -> Iterator[str]:
+    rows = EXPERIMENTS[name].rows
+    shares = [float(row.name.rstrip("%")) for row in rows]
+    for title, side, what in columns:
+        found = [_number(results, row, side, what) for row in rows]
         pairs = [(share, one) for share, one in zip(shares, found, strict=True) if one is not None]
         if len(pairs) > 2:
             rho = rank_correlation([share for share, _ in pairs], [one.mean for _, one in pairs])
             told = (f"{_told(one, title, spread=False)} with {share:g} %" for share, one in (pairs[0], pairs[-1]))
             ends = " and ".join(told)
-            yield f"{title}: {ends} unfiltered pairs; rank correlation with that share {rho:+.2f}"
+            yield f"{title}: {ends} {what_share}; rank correlation with that share {rho:+.2f}"
 
 
 def _correlated(results: Results) -> Iterator[str]:

@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,10 @@ from benchmarks.claims.captions import CLASSES, JUNK, PROMPTS  # noqa: E402
 from benchmarks.claims.cifar import cifar_folder  # noqa: E402
 from benchmarks.claims.experiments import EXPERIMENTS  # noqa: E402
 from benchmarks.claims.noise import SHARES, clean_pairs, corrupt, kinds_of, noisy_pairs  # noqa: E402
+from benchmarks.claims.photos import drawn_pairs, photo_scale, photos_folder  # noqa: E402
 from benchmarks.claims.results import Measured, Results  # noqa: E402
-from benchmarks.claims.runs import CLIP, Filter, Model  # noqa: E402
+from benchmarks.claims.runs import CLIP, Filter, Model, PhotoFilter  # noqa: E402
+from benchmarks.claims.scales import SCALES  # noqa: E402
 from benchmarks.claims.scoring import kept_rows, qualities  # noqa: E402
 from benchmarks.claims.tables import filled, rank_correlation, table_of, verdicts  # noqa: E402
 
@@ -134,6 +137,47 @@ def test_tables_and_verdicts_hold_the_means_and_deviations_of_the_seeds():
     assert filled(page, results).startswith("before\n") and filled(page, results).endswith("<!-- /a -->\nafter\n")
 
 
+def test_each_photograph_is_paired_with_one_of_its_own_captions_which_the_seed_draws():
+    captions = [[f"{picture} {place}" for place in range(5)] for picture in range(200)]
+    photos = pa.table(
+        {"image": [b"%d" % number for number in range(200)], "captions": ["\n".join(c) for c in captions]}
+    )
+    drawn = [drawn_pairs(photos, seed) for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    for table in drawn:
+        assert table["image"] == photos["image"]
+        assert all(text in own for text, own in zip(table["text"].to_pylist(), captions, strict=True))
+        assert {text[-1] for text in table["text"].to_pylist()} == set("01234")
+
+
+def test_filters_of_photographs_differ_from_the_others_in_nothing_but_the_length_of_texts():
+    given = SCALES["cpu"]
+    found = photo_scale(given)
+    assert replace(found, model=given.model) == given
+    text = {**given.model["text_cfg"], "context_length": 24}
+    assert found.model == {**given.model, "text_cfg": text}
+
+
+def test_the_table_of_photographs_tells_of_dev_pairs_alone():
+    shares = [run.swapped for run in EXPERIMENTS["g"].runs if isinstance(run, PhotoFilter)]
+    assert shares == [0, 0.25, 0.5, 1]
+    results = Results(
+        {
+            (PhotoFilter(share).name, 0): {"dev_auc": 0.8 - 0.3 * share, "recall_10": 0.04 - 0.03 * share}
+            for share in shares
+        }
+    )
+    assert table_of("g", results).splitlines()[2:] == [
+        "| 0% | 0.800 ± 0.000 | 4.0% ± 0.0% | 1 |",
+        "| 25% | 0.725 ± 0.000 | 3.2% ± 0.0% | 1 |",
+        "| 50% | 0.650 ± 0.000 | 2.5% ± 0.0% | 1 |",
+        "| 100% | 0.500 ± 0.000 | 1.0% ± 0.0% | 1 |",
+    ]
+    assert "0.800 with 0 % and 0.500 with 100 % swapped texts; rank correlation with that share -1.00" in verdicts(
+        "g", results
+    )
+
+
 def test_the_rank_correlation_is_that_of_ranks():
     assert rank_correlation([1, 2, 3, 4], [10, 20, 40, 80]) == pytest.approx(1)
     assert rank_correlation([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1)
@@ -141,11 +185,18 @@ def test_the_rank_correlation_is_that_of_ranks():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not cifar_folder().is_dir(), reason=f"no CIFAR-10 in {cifar_folder()}")
-def test_the_smallest_scale_runs_from_pictures_to_a_table_and_a_second_time_does_nothing(tmp_path):
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.claims", "e", "--scale", "smoke", "--seeds", "0"]
-    for said in ("6 of 6 runs to do", "0 of 6 runs to do"):
+@pytest.mark.parametrize(
+    ("name", "runs", "row", "pictures"),
+    [("e", 6, "| both | ", cifar_folder()), ("g", 4, "| 25% | 0.", photos_folder())],
+)
+def test_the_smallest_scale_runs_from_pictures_to_a_table_and_a_second_time_does_nothing(
+    tmp_path, name, runs, row, pictures
+):
+    if not pictures.is_dir():
+        pytest.skip(f"no pictures in {pictures}")
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.claims", name, "--scale", "smoke", "--seeds", "0"]
+    for said in (f"{runs} of {runs} runs to do", f"0 of {runs} runs to do"):
         done = subprocess.run([*command, "--work", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True)
         assert done.stdout.startswith(said)
-        assert "| both | " in done.stdout
-    assert pa.OSFile(str(next(tmp_path.glob("smoke-*/claims-e.png")))).size() > 1000
+        assert row in done.stdout
+    assert pa.OSFile(str(next(tmp_path.glob(f"smoke-*/claims-{name}.png")))).size() > 1000
