@@ -359,7 +359,7 @@ def test_plan_says_in_short_lines_what_drops_rows_and_in_which_order(run, recipe
     curated.write_text(recipe.read_text() + CURATED)
     given = json.loads(run("plan", curated, "--json").out)
     phases = given["phases"]
-    assert "quality: classifier of texts, my-classifier" in given["models"]
+    assert "quality: text quality, my-classifier" in given["models"]
     (rules,) = (phase for phase in phases if phase.startswith("drop by rule"))
     assert rules.startswith("drop by rule: file_name, boilerplate,")
     assert rules.endswith(", few_words (words below 5), other_source (source not one of glyphs, web)")
