@@ -97,6 +97,11 @@ def test_a_payload_that_would_run_code_is_refused_and_does_not(tmp_path: Path) -
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_caption_in_another_encoding_is_a_counted_reason_and_not_altered(tmp_path: Path) -> None:
+    manifest = _import(tmp_path, [*_good(1), (f"{UIDS[1]}.txt", b"caf\xe9")])
+    assert dict(manifest.funnel[0].failed) == {"text_not_utf8": 1}
+
+
 def test_an_archive_of_objects_is_refused_and_runs_nothing(tmp_path: Path) -> None:
     file = io.BytesIO()
     np.save(file, np.array([_Runs(tmp_path / "ran")], dtype=object), allow_pickle=True)

@@ -130,7 +130,10 @@ def _forbidden(node: ast.AST, path: Path) -> Iterator[str]:
         yield from (f"import {module}" for module in modules if module.split(".")[0] in unsafe)
     if isinstance(node, ast.Call):
         called = ast.unparse(node.func)
-        is_safe = called == "torch.load" and any(_is_on(keyword, "weights_only") for keyword in node.keywords)
+        is_safe = called == "torch.load" and any(
+            keyword.arg == "weights_only" and isinstance(keyword.value, ast.Constant) and keyword.value.value is True
+            for keyword in node.keywords
+        )
         runs_code = called in ("torch.save", "torch.load", "eval", "exec") and not is_safe
         if runs_code or (called == "print" and path.name != "cli.py"):
             yield f"{called}()"

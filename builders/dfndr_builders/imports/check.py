@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from dfndr.format.schema import NORM_TOLERANCE, Space
-from dfndr_builders.stage import Step, good_rows, mark_problems
+from dfndr_builders.stage import Step, good_rows, mark_problems, require
 from dfndr_builders.vectors import vectors_of, vectors_type
 
 __all__ = ["CheckVectors"]
@@ -24,9 +24,8 @@ class CheckVectors:
     spaces: tuple[Space, ...]
 
     def schema(self, given: pa.Schema) -> pa.Schema:
-        """Return the given schema."""
-        for space in self.spaces:
-            given.field(space.name).type.equals(vectors_type(space))
+        """Return the given schema; raises DataError where a space's column is missing or of another type."""
+        require("check vectors", given, {space.name: vectors_type(space) for space in self.spaces})
         return given
 
     def open(self) -> Step:

@@ -123,12 +123,13 @@ class Reinforced:
                         block = arrays[key][:, start : start + teacher.dim]
                         blocks[f"{modality}/{teacher.name}"][number, : len(block)] = block
                     start += teacher.dim
-        text = sample.members.get(".txt")
+        text, wrong = _text(sample)
+        problem = problem or wrong
         about = json_of(sample, ".json")
         return {
             "uid": uid_of_sample(sample),
             "key": sample.key,
-            "text": None if text is None else text.decode("utf-8", "replace"),
+            "text": text,
             "source": self.source,
             "license": self.license,
             "problem": None if problem is None else problem[0],
@@ -167,3 +168,12 @@ def _views(sample: Sample, count: int) -> tuple[Wrong, list[str] | None]:
     if len(views) != count:
         return ("json_unreadable", f"{len(views)} views, and {count} have vectors"), None
     return None, [view.to_json() for view in views]
+
+
+def _text(sample: Sample) -> tuple[str | None, Wrong]:
+    """Return the caption that was joined to the sample, None where there is none, and what is wrong with it."""
+    text = sample.members.get(".txt")
+    try:
+        return None if text is None else text.decode("utf-8"), None
+    except UnicodeDecodeError as error:
+        return None, ("text_not_utf8", str(error))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from dfndr import storage
 from dfndr_builders.scorer import Scorer, Site
 from dfndr_builders.sections.base import ScoreName, Strict
@@ -30,9 +32,9 @@ class Score(Strict):
         """Return a line about the model for `dfndr plan`, "" where there is none, or an encoder has its own."""
         return ""
 
+    @abstractmethod
     def told(self) -> str:
         """Return how the column was made, in words for the card."""
-        raise NotImplementedError
 
 
 def sha256s(folder: str) -> list[str]:

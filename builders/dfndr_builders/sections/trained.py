@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, ClassVar, Literal, Self
@@ -33,24 +34,24 @@ class TrainingSection(Strict):
 
     last: ClassVar[str]
 
+    @abstractmethod
     def pools(self) -> tuple[list[PoolRecipe], ...]:
         """Return the pools that it learns from, side by side."""
-        raise NotImplementedError
 
     def depends(self, site: TrainingSite) -> object:
         """Return all that the model depends on besides the section, its pools and the seed, as JSON."""
         return None
 
+    @abstractmethod
     def train(self, pools: Sequence[Pool], out: str, site: TrainingSite, progress: Progress) -> Trained:
         """Train into the folder `out`."""
-        raise NotImplementedError
 
     def check(self, site: TrainingSite) -> None:
         """Raise now for what `train` would not find."""
 
+    @abstractmethod
     def planned(self) -> str:
         """Return a line for `dfndr plan`."""
-        raise NotImplementedError
 
 
 class TextQualityTraining(TrainingSection):
