@@ -130,8 +130,17 @@ def _model_lines(title: str, records: Mapping[str, EncoderRecord]) -> list[str]:
             f"{record.context_length} tokens, {shape}" if record.context_length else "tokens and pictures not recorded"
         )
         lines.append(f"  {'':<24} {record.dim} dims, {about}")
+        lines += [f"  {'':<24} {known}" for known in [_more_of_model(record)] if known]
         lines.append(f"  {'':<24} weights sha256 {record.weights_sha256 or 'not recorded'}")
     return lines
+
+
+def _more_of_model(record: EncoderRecord) -> str:
+    """Return what not every manifest says of a model: its activation, its bias, what a student is taught with."""
+    bias = "" if record.logit_bias is None else f", bias {record.logit_bias:g}"
+    known = [record.activation, f"scale {record.logit_scale:g}{bias}" if record.activation or bias else ""]
+    known.append("" if record.distillation_scale is None else f"teaches with scale {record.distillation_scale:g}")
+    return ", ".join(filter(None, known))
 
 
 def _selection_lines(selection: object) -> list[str]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from dfndr.errors import ModelError, UsageError
 from dfndr.format.schema import EncoderRecord, Preprocess
 from dfndr.images import MAX_PIXELS, BadImage, decode
-from dfndr.models import EncoderSpec, hub_revision, load_model, weights_sha256
+from dfndr.models import EncoderSpec, activation_of, hub_revision, load_model, weights_sha256
 from dfndr.views.replay import apply
 from dfndr.views.view import View
 
@@ -84,6 +84,7 @@ class Encoder:
         with torch.inference_mode():
             tokens = torch.zeros((1, context_length), dtype=torch.long, device=self.device)
             dim = int(self._model.encode_text(tokens).shape[-1])
+        bias = getattr(self._model, "logit_bias", None)
         return EncoderRecord(
             name=spec.name,
             model=spec.model,
@@ -103,6 +104,8 @@ class Encoder:
             license=spec.license,
             batch_size=spec.batch_size,
             threads=spec.threads,
+            logit_bias=None if bias is None else float(bias.detach()),
+            activation=activation_of(self._model),
         )
 
     def encode_images(self, images: Sequence[bytes]) -> Encoded:

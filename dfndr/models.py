@@ -22,7 +22,7 @@ from dfndr.errors import MissingExtra, ModelError, UsageError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["EncoderSpec", "hub_revision", "in_a_line", "load_model", "named_spec", "weights_sha256"]
+__all__ = ["EncoderSpec", "activation_of", "hub_revision", "in_a_line", "load_model", "named_spec", "weights_sha256"]
 
 _HUB_TIMEOUT_S = 10
 _HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -90,6 +90,31 @@ def weights_sha256(state: dict[str, torch.Tensor]) -> str:
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+_ACTIVATIONS = {
+    "GELU": "gelu",
+    "GELUActivation": "gelu",
+    "NewGELUActivation": "gelu_tanh",
+    "GELUTanh": "gelu_tanh",
+    "PytorchGELUTanh": "gelu_tanh",
+    "QuickGELU": "quick_gelu",
+    "QuickGELUActivation": "quick_gelu",
+    "ReLU": "relu",
+    "SiLU": "silu",
+}
+
+
+def activation_of(model: torch.nn.Module) -> str:
+    """Return the activation of a CLIP model as it was built, `image / text` where the towers differ, "" if unknown."""
+    found: dict[bool, set[str]] = {True: set(), False: set()}
+    for name, module in model.named_modules():
+        kind = _ACTIVATIONS.get(type(module).__name__, "")
+        if kind:
+            kind = "gelu_tanh" if getattr(module, "approximate", "none") == "tanh" else kind
+            found[name.startswith("visual.")].add(kind)
+    image, text = ("+".join(sorted(found[is_image])) for is_image in (True, False))
+    return image if image == text else f"{image or 'unknown'} / {text or 'unknown'}"
 
 
 def load_model(spec: EncoderSpec) -> tuple[Any, Any, Any]:

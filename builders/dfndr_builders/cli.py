@@ -82,7 +82,9 @@ def import_(
     license: Annotated[str, typer.Option(help="The licence of the dataset; yours to know.")],
     encoder: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=MODEL/WEIGHTS[:DIM]", help="Which model gave the vectors; in order where several."),
+        typer.Option(
+            metavar="NAME=MODEL/WEIGHTS[:DIM[:SCALE]]", help="Which model gave the vectors; in order where several."
+        ),
     ] = None,
     teachers: Annotated[
         Literal["datacompdr", "dfndr"] | None, typer.Option(help="The encoders of a published set, instead.")

@@ -17,6 +17,7 @@ from dfndr_builders.recipe import Recipe
 from dfndr_builders.recipe_file import resolve, resolve_weights
 from dfndr_builders.scorer import OpenModel
 from dfndr_builders.sections.base import TRAINED
+from dfndr_builders.sections.models import Embed
 from dfndr_builders.sections.models import Model as ModelRecipe
 from dfndr_builders.timings import Timings
 
@@ -72,7 +73,10 @@ class Context:
             stored = storage.put(self.root, f"models/{name}-{{hash8}}.json", storage.read_bytes(path))
             self.files[stored.path], config = stored, stored.path
             given = given.model_copy(update={"model": path})
-        return Model(given.spec(name, self.recipe.compute, self.device, pretrained), written, config)
+        spec, scale = given.spec(name, self.recipe.compute, self.device, pretrained), None
+        if isinstance(given, Embed):
+            scale = given.distillation_scale
+        return Model(spec, written, config, scale)
 
     def manifest(
         self,

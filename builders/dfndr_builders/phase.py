@@ -29,12 +29,14 @@ STAGES = 3
 class Model:
     """A model of the recipe: how to open it here, and the words under which it is recorded everywhere.
 
-    `config` is where in the dataset a config file of the recipe's own was copied to, "" for a built-in model.
+    `config` is where in the dataset a config file of the recipe's own was copied to, "" for a built-in model;
+    `distillation_scale` is what the recipe wants to be recorded.
     """
 
     spec: EncoderSpec
     pretrained: str
     config: str = ""
+    distillation_scale: float | None = None
 
     def open(self) -> Encoder:
         """Load it, once per process."""
@@ -44,7 +46,8 @@ class Model:
     def record(self) -> EncoderRecord:
         """What the manifest says of it."""
         record = self.open().record
-        return replace(record, pretrained=self.pretrained, model=self.config or record.model)
+        model = self.config or record.model
+        return replace(record, pretrained=self.pretrained, model=model, distillation_scale=self.distillation_scale)
 
 
 def phase_digest(kind: str, **parts: object) -> str:

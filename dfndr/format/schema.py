@@ -141,7 +141,9 @@ class EncoderRecord:
     """What an encoder really was; enough to compute its vectors again and to notice that they would differ.
 
     `weights_sha256` is over the tensors (names, dtypes, shapes, bytes), not over a file, so it survives a change of
-    container. `logit_scale` is the trained one, already exponentiated.
+    container. `logit_scale` is the trained one, already exponentiated; `distillation_scale` the one that a student is
+    taught with where that is another, `logit_bias` that of a model trained with a sigmoid loss, `activation` that of
+    both towers as they were built (`image / text` where they differ); these three are left out where nobody knows them.
     """
 
     name: str
@@ -156,10 +158,18 @@ class EncoderRecord:
     license: str
     batch_size: int
     threads: int
+    distillation_scale: float | None = None
+    logit_bias: float | None = None
+    activation: str = ""
+
+    @property
+    def teaching_scale(self) -> float:
+        """What similarities are multiplied by when a student learns from them."""
+        return self.logit_scale if self.distillation_scale is None else self.distillation_scale
 
     def to_json(self) -> dict[str, object]:
         """Return the JSON object that stands in the manifest."""
-        return asdict(self)
+        return {key: value for key, value in asdict(self).items() if key not in _MAY_LACK or value not in (None, "")}
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any], where: str) -> EncoderRecord:
@@ -174,17 +184,22 @@ class EncoderRecord:
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(where, expected="an encoder record", found=str(error), do=_DO) from error
         wrong = _of_wrong_kind({**asdict(record), **asdict(record.preprocess)})
+        wrong += [key for key in _MAY_LACK if key in given and given[key] in (None, "")]
         if wrong:
             raise FormatError(where, expected="an encoder record", found=f"a wrong type in {wrong}", do=_DO)
         return record
 
 
+_MAY_LACK = ("distillation_scale", "logit_bias", "activation")
+
+
 def _of_wrong_kind(fields: Mapping[str, Any]) -> list[str]:
     texts = ("name", "model", "pretrained", "weights_sha256", "precision", "license", "interpolation", "resize_mode")
+    numbers = [key for key in ("logit_scale", "distillation_scale", "logit_bias") if fields[key] is not None]
     right = {
-        **{key: type(fields[key]) is str for key in texts},
+        **{key: type(fields[key]) is str for key in (*texts, "activation")},
         **{key: type(fields[key]) is int for key in ("dim", "context_length", "batch_size", "threads")},
         **{key: all(type(number) in (int, float) for number in fields[key]) for key in ("size", "mean", "std")},
-        "logit_scale": type(fields["logit_scale"]) in (int, float),
+        **{key: type(fields[key]) in (int, float) for key in numbers},
     }
     return [key for key, fine in right.items() if not fine]

@@ -175,6 +175,7 @@ def test_the_record_says_what_the_model_really_is(weights: Weights) -> None:
     shape = record.preprocess
     assert (shape.size, shape.mean, shape.std) == ((32, 32), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert (shape.interpolation, shape.resize_mode) == ("bilinear", "squash")
+    assert (record.activation, record.logit_bias, record.distillation_scale) == ("gelu", None, None)
     own = opened(weights, "random:0").record.preprocess
     assert own.mean == pytest.approx(open_clip.OPENAI_DATASET_MEAN)
     assert (own.interpolation, own.resize_mode) == ("bicubic", "shortest")

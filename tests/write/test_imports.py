@@ -143,7 +143,7 @@ def test_tensors_of_sixteen_bits_are_read_without_unpickling_anything_else(tmp_p
 def test_encoders_are_recorded_as_told_and_their_weights_as_unknown(tmp_path: Path) -> None:
     pattern, _ = _tars(tmp_path)
     encoders = _import("dr", pattern, tmp_path / "out", TWO).encoders
-    assert [(record.pretrained, record.logit_scale, record.dim) for record in encoders.values()] == [
+    assert [(record.pretrained, record.teaching_scale, record.dim) for record in encoders.values()] == [
         ("openai", 70.0, 6),
         ("dfn2b", 60.0, 4),
     ]
@@ -166,6 +166,8 @@ def test_the_verb_imports_and_running_it_again_changes_nothing(tmp_path: Path) -
         ("a=ViT-B-32/laion2b", Teacher("a", "ViT-B-32", "laion2b")),
         ("a=ViT-B-32/laion2b:512", Teacher("a", "ViT-B-32", "laion2b", 512)),
         ("a=hf-hub:apple/it:768", Teacher("a", "", "hf-hub:apple/it", 768)),
+        ("a=hf-hub:apple/it:768:70", Teacher("a", "", "hf-hub:apple/it", 768, 70.0)),
+        ("a=ViT-B-32/laion2b:512:62.5", Teacher("a", "ViT-B-32", "laion2b", 512, 62.5)),
         ("a=ViT-B-32/weights/of/mine.safetensors", Teacher("a", "ViT-B-32", "weights/of/mine.safetensors")),
     ],
 )
@@ -184,7 +186,7 @@ def test_the_published_sets_hold_two_teachers_of_768_numbers() -> None:
         "datacompdr": [768, 768],
         "dfndr": [768, 768],
     }
-    assert [teacher.logit_scale for teacher in TEACHERS["dfndr"]] == [70.0, 60.0]
+    assert [teacher.distillation_scale for teacher in TEACHERS["dfndr"]] == [70.0, 60.0]
 
 
 @pytest.mark.parametrize(

@@ -156,16 +156,18 @@ def _models(manifest: Manifest) -> str:
     records += [("vectors", *item) for item in manifest.encoders.items()]
     revisions = manifest.provenance.get("revisions")
     head = ("made", "name", "model", "weights", "revision", "their sha256", "licence", "picture", "tokens", "precision")
-    return table(head, (_model(made, name, record, revisions) for made, name, record in records))
+    rows = (_model(made, name, record, revisions) for made, name, record in records)
+    return table((*head, "activation", "teaches with scale"), rows)
 
 
 def _model(made: str, name: str, record: EncoderRecord, revisions: object) -> tuple[object, ...]:
     height, width = record.preprocess.size
     commit = revisions.get(record.pretrained) if isinstance(revisions, Mapping) else None
     unknown = "not recorded" if record.pretrained.startswith("hf-hub:") else ""
+    teaching = (record.activation or "not recorded", record.teaching_scale)
     revision = commit if isinstance(commit, str) else unknown
     place = (record.model, record.pretrained, revision, record.weights_sha256, record.license)
-    return (made, name, *place, f"{width}x{height}", record.context_length, record.precision)
+    return (made, name, *place, f"{width}x{height}", record.context_length, record.precision, *teaching)
 
 
 def _licences(known: About) -> str:

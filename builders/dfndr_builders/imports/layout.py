@@ -28,15 +28,17 @@ class Teacher:
     """The encoder that gave vectors, as whoever imports them says: nothing in such files proves it.
 
     `dim` is how many numbers of a row are its own, where several teachers' lie in one row (0: all of them).
-    `logit_scale` is what its similarities are multiplied by when a student learns from them.
+    `distillation_scale` is what its similarities are multiplied by when a student learns from them; None: the
+    trained scale, of which such files say nothing either.
     """
 
     name: str
     model: str
     pretrained: str
     dim: int = 0
-    logit_scale: float = 100.0
+    distillation_scale: float | None = None
     license: str = "unknown"
+    logit_scale: float = 100.0
 
 
 class Layout(Protocol):

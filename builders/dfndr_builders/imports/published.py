@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from dfndr.errors import UsageError
 from dfndr_builders.imports.layout import Teacher
 
 __all__ = ["TEACHERS", "parse_teacher"]
+
+_WORDS = re.compile(r"(.*?)(?::(\d+)(?::(\d+(?:\.\d+)?))?)?")
 
 TEACHERS: Mapping[str, tuple[Teacher, ...]] = {
     "datacompdr": (
@@ -23,16 +26,17 @@ TEACHERS: Mapping[str, tuple[Teacher, ...]] = {
 
 
 def parse_teacher(given: str) -> Teacher:
-    """Return an encoder from words such as `vit-b-32=ViT-B-32/laion2b_s34b_b79k`, or with its dim: `...:512`.
+    """Return an encoder from words such as `vit-b-32=ViT-B-32/laion2b_s34b_b79k`.
 
-    What stands behind the name is the model, a slash and its weights; or weights that bring their model
-    (`hf-hub:org/name`). Raises UsageError for other words.
+    What stands behind the name is the model, a slash and its weights, or weights that bring their model
+    (`hf-hub:org/name`); then its dim (`...:512`), and what a student multiplies its similarities by (`...:512:70`).
+    Raises UsageError for other words.
     """
-    name, equals, place = given.partition("=")
-    front, _, last = place.rpartition(":")
-    place, dim = (front, last) if last.isdecimal() else (place, "0")
+    name, equals, rest = given.partition("=")
+    words = _WORDS.fullmatch(rest)
+    place, dim, scale = words.groups() if words else ("", None, None)
     model, slash, weights = ("", "/", place) if place.startswith("hf-hub:") else place.partition("/")
     if not (name and equals and slash and weights):
-        expected = "NAME=MODEL/WEIGHTS or NAME=hf-hub:ORG/NAME, and :DIM where several lie in one row"
+        expected = "NAME=MODEL/WEIGHTS or NAME=hf-hub:ORG/NAME, then :DIM where several lie in one row, then :SCALE"
         raise UsageError("--encoder", expected=expected, found=repr(given), do="Say which model gave the vectors.")
-    return Teacher(name, model, weights, int(dim))
+    return Teacher(name, model, weights, int(dim or 0), None if scale is None else float(scale))

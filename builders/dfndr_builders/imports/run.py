@@ -146,6 +146,7 @@ def _record(teacher: Teacher, layout: Layout) -> EncoderRecord:
         license=teacher.license,
         batch_size=64,
         threads=2,
+        distillation_scale=teacher.distillation_scale,
     )
 
 

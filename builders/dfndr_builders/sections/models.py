@@ -54,6 +54,7 @@ class Embed(Model):
     encoder: Name
     of: Annotated[list[Literal["image", "text", "caption"]], Field(min_length=1)] = ["image", "text"]
     dtype: Literal["float16", "float32"] = "float16"
+    distillation_scale: Annotated[float, Field(gt=0, le=1000)] | None = None
 
     @model_validator(mode="after")
     def _of_each_once(self) -> Self:
