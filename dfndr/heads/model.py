@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, get_args
 
 from dfndr import storage
 from dfndr.errors import FormatError, MissingExtra, StorageError, UsageError
-from dfndr.heads.loss import LOSSES, LossName
+from dfndr.losses.contrastive import LOSSES, LossName
 from dfndr.seeds import hash_int
 
 try:

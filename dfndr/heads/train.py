@@ -16,9 +16,9 @@ from dfndr import storage
 from dfndr.errors import DataError, UsageError
 from dfndr.heads.curve import CurvePoint, write_curve
 from dfndr.heads.evaluate import evaluate_retrieval, paired_spaces
-from dfndr.heads.loss import LOSSES, LossName
 from dfndr.heads.plan import Plan
 from dfndr.heads.retrieval import Comparison, Retrieval
+from dfndr.losses.contrastive import LOSSES, LossName
 from dfndr.progress import SILENT, Progress
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ pytest.importorskip("safetensors", reason="heads are kept as safetensors")
 
 from dfndr.errors import DataError, UsageError  # noqa: E402
 from dfndr.format.schema import Space  # noqa: E402
-from dfndr.heads.loss import LOSSES, clip_loss  # noqa: E402
 from dfndr.heads.model import Head  # noqa: E402
 from dfndr.heads.plan import Plan  # noqa: E402
 from dfndr.heads.train import train_head  # noqa: E402
 from dfndr.loader import Loader  # noqa: E402
+from dfndr.losses.contrastive import LOSSES, clip_loss  # noqa: E402
 from dfndr.seeds import rng_for  # noqa: E402
 
 CAPTION = Space("caption", "enc", dim=8, per_row=2)

@@ -8,13 +8,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="heads need torch")
 
-from dfndr.heads.loss import clip_loss, siglip_loss  # noqa: E402
+from support.reference import features  # noqa: E402
 
-
-def features(rows, dim, shift):
-    """The features that the reference values of DataCompDR's losses were computed on: rows of unit length."""
-    row, column = torch.arange(rows, dtype=torch.float64)[:, None], torch.arange(dim, dtype=torch.float64)
-    return torch.nn.functional.normalize(torch.sin(0.7 * row * dim + 1.3 * column + shift), dim=1)
+from dfndr.losses.contrastive import clip_loss, siglip_loss  # noqa: E402
 
 
 def random_pairs(rows=7, dim=5):
