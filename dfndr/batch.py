@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dfndr.columns import Columns
 from dfndr.errors import UsageError
+from dfndr.picking import Draws
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,9 +33,22 @@ class Batch:
     vectors: Mapping[str, Any]
     places: Mapping[str, Rows]
     columns: Columns
+    draws: Draws
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def picked(self) -> Mapping[str, Rows]:
+        """Return which view ("image") and which caption ("caption") each row gives, where one of several was picked."""
+        return {name.partition("/")[0]: places for name, places in self.places.items()}
+
+    def drawn(self, what: str, below: int) -> Rows:
+        """Return a whole number from 0 to below `below` for each row, such as a teacher's, int64.
+
+        It is a pure function of `what` and the loader's seed, the epoch and the row, as picks are.
+        """
+        return self.draws.drawn(f"drawn {what}", below)
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401  a tensor, an array, or a list of a column's values
         """Return a space's vectors or a list of a column's values; raises UsageError for any other name."""

@@ -22,9 +22,9 @@ from dfndr.errors import MissingExtra, UsageError
 from dfndr.fetching import Fetched
 from dfndr.format.schema import Space
 from dfndr.gather import Buffers, Lookup, Stack
-from dfndr.order import BLOCK, WINDOW, Order, Runs, Shuffle, draw, share
+from dfndr.order import BLOCK, WINDOW, Order, Runs, Shuffle, share
+from dfndr.picking import Draws, Pick
 from dfndr.sampling import Sampling
-from dfndr.seeds import hash_int
 from dfndr.streaming import Stream
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Batch", "Framework", "Loader", "Pick"]
 
-Pick = Literal["random", "first", "all"]
 Framework = Literal["auto", "torch", "numpy"]
 
 _AHEAD, _PLANNED = 1 << 15, WINDOW * BLOCK
@@ -55,7 +54,9 @@ class Loader:
     empty where fewer rows than ranks are left; `drop_last` leaves them out. Every rank has the same number of steps.
 
     Of a space with several vectors per row, `pick` takes one at random (a hash of seed, epoch and row, the same one in
-    all spaces of a modality), the first, or all; a place that a row with fewer captions leaves free is never picked.
+    all spaces of a modality, so that several teachers' vectors are of one view and one caption), the first, or all; a
+    place that a row with fewer captions leaves free is never picked. `batch.picked` says which, and `batch.drawn` draws
+    whatever else is to be drawn for each row, such as a teacher.
 
     `where`, a condition over the dataset's columns, says which rows an epoch holds; a null meets none. `weights`, a
     column of numbers or an array with one for each row of the dataset (which is not copied), says how often a row comes
@@ -181,12 +182,13 @@ class Loader:
     def _batch(self, runs: Runs) -> Batch:
         import numpy as np
 
-        rows, vectors, places = runs.rows(), {}, {}
+        rows, vectors = runs.rows(), {}
         chosen = None if self._sampling is None else self._sampling.chosen(self._seed, self._epoch)
         positions = rows
         if chosen is not None:
             rows = chosen.rows(positions)
             runs = Runs(rows, 1, self._rows)
+        keys = rows if chosen is None else rows + self._rows * chosen.times(positions, rows)
         stored = self._dataset.places.stored(rows)
         if stored is not rows:
             runs = Runs(stored, 1, self._rows)
@@ -194,39 +196,24 @@ class Loader:
         if self._stream is not None and len(rows):
             here = np.unique(self._lookup.shard_of(stored)).tolist()
             self._stacks = self._stream.stacks(here, torch=self._torch)
-        for space in self._spaces:
+
+        def used(space: Space) -> npt.NDArray[np.bool_]:
             stack = self._stack(space.name)
-            one = self._pick != "all" and space.per_row > 1
+            return stack.used(stack.words_of(stored, self._lookup.shard_of(stored)))
+
+        draws = Draws(self._seed, self._epoch, keys)
+        places = draws.places(self._spaces, used, pick=self._pick)
+        for space in self._spaces:
+            stack, one = self._stack(space.name), space.name in places
             shape = (len(rows), space.dim) if self._pick != "all" else (len(rows), space.per_row, space.dim)
             out = self._buffers.take(len(rows) * (stack.place_bytes if one else stack.row_bytes))
             if one:
-                keys = rows if chosen is None else rows + self._rows * chosen.times(positions, rows)
                 words = stack.words_of(stored, self._lookup.shard_of(stored))
-                places[space.name] = self._places(
-                    space, keys, stack.used(words) if space.modality == "caption" else None
-                )
                 stack.copy_places(words, places[space.name], out.reshape(len(rows), stack.place_bytes))
             else:
                 stack.copy_rows(runs, shard, out.reshape(len(rows), stack.row_bytes))
             vectors[space.name] = self._framed(out.view(stack.dtype).reshape(shape))
-        return Batch(rows, vectors, places, self._columns)
-
-    def _places(self, space: Space, keys: Rows, used: npt.NDArray[np.bool_] | None) -> Rows:
-        """Return which of its vectors each row gives, int64; `used` says which there are, shape (rows, per_row).
-
-        A row's key is its number; where it comes again in an epoch, another one.
-        """
-        import numpy as np
-
-        if used is None:
-            used = np.ones((len(keys), space.per_row), dtype=bool)
-        drawn = np.zeros(len(keys), dtype=np.int64)
-        if self._pick == "random":
-            counts = np.maximum(used.sum(axis=1), 1)
-            key = hash_int(self._seed, "pick", self._epoch, space.modality)
-            drawn = draw(keys.astype(np.uint64), key, counts).astype(np.int64)
-        places: Rows = np.argmax(used.cumsum(axis=1) > drawn[:, None], axis=1)
-        return places
+        return Batch(rows, vectors, places, self._columns, draws)
 
     def _open_stream(self, files: Fetched) -> Stream:
         roles = [*(["rows"] if self._columns.names else []), *(space.name for space in self._spaces)]
