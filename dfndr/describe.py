@@ -104,6 +104,7 @@ def describe(manifest: Manifest) -> str:
             norm = "unit norm" if space.unit_norm else "any norm"
             lines.append(f"  {space.name:<24} {space.per_row} x {space.dim} {space.dtype}, {norm}")
     lines += _model_lines("encoders", manifest.encoders) + _model_lines("scorers", manifest.scorers)
+    lines += _captioner_lines(manifest)
     lines += ["", "on disk", *(f"  {role:<24} {_megabytes(size)}" for role, size in sizes(manifest).items())]
     pools = manifest.provenance.get("pools")
     if isinstance(pools, list) and pools:
@@ -141,6 +142,22 @@ def _more_of_model(record: EncoderRecord) -> str:
     known = [record.activation, f"scale {record.logit_scale:g}{bias}" if record.activation or bias else ""]
     known.append("" if record.distillation_scale is None else f"teaches with scale {record.distillation_scale:g}")
     return ", ".join(filter(None, known))
+
+
+def _captioner_lines(manifest: Manifest) -> list[str]:
+    """Say of each captioner what it is, and what was asked of it."""
+    lines = ["", "captioners"] if manifest.captioners else []
+    for name, record in manifest.captioners.items():
+        known = [record.kind, record.model, f"license {record.license}"]
+        lines.append(f"  {name:<24} {', '.join(known)}")
+        for settings in (record.sampling, record.asked):
+            if settings:
+                lines.append(f"  {'':<24} {', '.join(f'{key} {value}' for key, value in settings.items())}")
+        if record.prompt:
+            lines.append(f"  {'':<24} prompt {record.prompt!r}")
+        made = record.weights_sha256 or record.revision
+        lines.append(f"  {'':<24} {'weights sha256' if record.weights_sha256 else 'revision'} {made or 'not recorded'}")
+    return [printable(line) for line in lines]
 
 
 def _selection_lines(selection: object) -> list[str]:

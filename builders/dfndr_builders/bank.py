@@ -21,7 +21,7 @@ from dfndr_builders.phase import phase_digest, run_phase, step_of
 from dfndr_builders.pools.base import Pool, uid_of
 from dfndr_builders.rows import read_range
 from dfndr_builders.scorer import OpenModel
-from dfndr_builders.sections.models import Caption
+from dfndr_builders.sections.captions import Retrieval
 from dfndr_builders.stage import good_rows
 from dfndr_builders.work import Job, Unit
 
@@ -40,7 +40,7 @@ _SCHEMA = pa.schema(
 _TEXTS = "texts.parquet"
 
 
-def bank_given(context: Context, given: Caption) -> tuple[Pool | str, object]:
+def bank_given(context: Context, given: Retrieval) -> tuple[Pool | str, object]:
     """Return the bank's pool, or its file, and what its phase remembers of it."""
     if isinstance(given.bank, str):
         path = context.resolve(given.bank)
@@ -49,7 +49,7 @@ def bank_given(context: Context, given: Caption) -> tuple[Pool | str, object]:
     return pool, [given.bank.model_dump(mode="json"), listing(pool)]
 
 
-def embed_bank(context: Context, given: Caption, scorer: OpenModel) -> str:
+def embed_bank(context: Context, given: Retrieval, scorer: OpenModel) -> str:
     """Embed the caption bank, or what is left to do of it; return its root."""
     bank, content = bank_given(context, given)
     record = scorer.record

@@ -15,15 +15,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from dfndr import storage
-from dfndr.dataset import open_dataset
 from dfndr.encoder import pick_device
 from dfndr.format.manifest import Manifest, write_manifest
 from dfndr.format.schema import SPLITS, Space
 from dfndr.models import load_model
 from dfndr.progress import SILENT, Progress
 from dfndr_builders.audit import write_audits
-from dfndr_builders.bank import bank_given, embed_bank
-from dfndr_builders.caption import CaptionStage, Retrieval
+from dfndr_builders.captioning import captions_of
 from dfndr_builders.card import card
 from dfndr_builders.choosing import Chosen, choose, read_lists
 from dfndr_builders.context import Context
@@ -37,10 +35,9 @@ from dfndr_builders.recipe_file import read_recipe, resolve_weights
 from dfndr_builders.report.samples import choose as choose_samples
 from dfndr_builders.report.samples import collect
 from dfndr_builders.rows import SelectedRows
-from dfndr_builders.scorer import OpenModel
 from dfndr_builders.scoring import Scored, score
 from dfndr_builders.sections.base import TRAINED
-from dfndr_builders.site import check_scorers
+from dfndr_builders.site import BuildSite, check_scorers
 from dfndr_builders.sources import count_files, counts_by_source
 from dfndr_builders.stage import Chain, Stage
 from dfndr_builders.taken_out import TakenOut
@@ -106,7 +103,7 @@ def _look_ahead(context: Context) -> None:
         if given.pretrained != TRAINED:
             load_model(context.model(given, given.encoder).spec)
     for caption in recipe.caption:
-        bank_given(context, caption)
+        caption.check(BuildSite(context))
     recipe.selection().check()
     read_lists(recipe, context.folder)
     for kept_out in recipe.decontaminate:
@@ -116,21 +113,11 @@ def _look_ahead(context: Context) -> None:
     check_scorers(context)
 
 
-def _captions(context: Context, models: Mapping[str, OpenModel]) -> tuple[list[Stage], list[object]]:
-    """Return the stages that caption, over banks that are embedded now, and all that the captions depend on."""
-    stages: list[Stage] = []
-    told: list[object] = []
-    for caption in context.recipe.caption:
-        scorer = models[caption.scorer or context.recipe.clips[0].name]
-        bank = embed_bank(context, caption, scorer)
-        told.append([caption.model_dump(mode="json"), content_digest(open_dataset(bank).manifest)])
-        stages.append(CaptionStage(Retrieval(bank, scorer.spec, caption.per_image, context.recipe.seed)))
-    return stages, told
-
-
 def _build(context: Context, pool: Pool, scored: Scored, derived: Sequence[Derivation], chosen: Chosen) -> Manifest:
     recipe, selection = context.recipe, chosen.selection
-    stages, captions = _captions(context, scored.models)
+    captions, captioners = captions_of(context, scored.models)
+    stages: list[Stage] = [captions] if captions else []
+    told = [[name, record.to_json()] for name, record in captioners.items()]
     encoders = {given.encoder: context.model(given, given.encoder) for given in recipe.embed}
     if recipe.views is not None:
         stages.append(DrawViews(recipe.views.sampler(), recipe.seed))
@@ -150,7 +137,7 @@ def _build(context: Context, pool: Pool, scored: Scored, derived: Sequence[Deriv
         scores=content_digest(scored.manifest),
         derived=[one.digest for one in derived],
         selection=selection.step.to_json() | {"rows": selection.rows, "rule": repr(chosen.rule)},
-        captions=captions,
+        captions=[captions is not None and captions.keeps_uncaptioned, recipe.seed, told],
         encoders={name: model.record.to_json() for name, model in encoders.items()},
         spaces=[space.to_json() for space in spaces],
         output=recipe.output.model_dump(mode="json"),
@@ -173,6 +160,7 @@ def _build(context: Context, pool: Pool, scored: Scored, derived: Sequence[Deriv
         spaces=tuple(spaces),
         encoders=encoders,
         scorers=scored.models,
+        captioners=captioners,
         funnel=(*scored.manifest.funnel, selection.step, step_of("build", shards, sources)),
         files=context.files,
         more=_provenance(context, scored, derived, chosen),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dfndr import storage
+from dfndr.format.captioner import CaptionerRecord
 from dfndr.format.manifest import Manifest, Shard, Step
 from dfndr.format.schema import Space
 from dfndr.progress import Progress
@@ -87,6 +88,7 @@ class Context:
         spaces: tuple[Space, ...] = (),
         encoders: Mapping[str, OpenModel] | None = None,
         scorers: Mapping[str, OpenModel] | None = None,
+        captioners: Mapping[str, CaptionerRecord] | None = None,
         files: Mapping[str, Stored] | None = None,
         more: Mapping[str, object] | None = None,
     ) -> Manifest:
@@ -106,6 +108,7 @@ class Context:
             funnel=funnel,
             provenance={"phase": digest, "pools": pools, "made_with": made_with(), **revisions, **(more or {})},
             files=files or {},
+            captioners=captioners or {},
         )
 
 

@@ -21,8 +21,9 @@ from dfndr_builders.pools.private import HAS_FACE
 from dfndr_builders.rules import Default, DropRule
 from dfndr_builders.sections import curation
 from dfndr_builders.sections.base import TRAINED, Misfit, Name, Strict
+from dfndr_builders.sections.captions import CaptionRecipe
 from dfndr_builders.sections.dfn import Dfn, InducedClip
-from dfndr_builders.sections.models import Caption, Compute, Embed, Model, Output
+from dfndr_builders.sections.models import Compute, Embed, Model, Output
 from dfndr_builders.sections.pools import PoolRecipe
 from dfndr_builders.sections.scores import Clip, Column, Fusion, ScoreRecipe
 from dfndr_builders.sections.trained import (
@@ -33,7 +34,7 @@ from dfndr_builders.sections.trained import (
 )
 from dfndr_builders.sections.views import Views
 from dfndr_builders.select import Limit, Rule
-from dfndr_builders.stage import POOL_SCHEMA
+from dfndr_builders.stage import HAPPENED, POOL_SCHEMA
 
 __all__ = ["Recipe", "default_rules"]
 
@@ -63,7 +64,7 @@ class Recipe(Strict):
     rule: list[curation.Rule] = []
     select: curation.Select
     views: Views | None = None
-    caption: list[Caption] = []
+    caption: list[CaptionRecipe] = []
     embed: list[Embed] = []
     output: Output = Output()
     compute: Compute = Compute()
@@ -73,7 +74,9 @@ class Recipe(Strict):
     def _fits_together(self) -> Recipe:
         scores = [score.name for score in self.score]
         encoders = [embed.encoder for embed in self.embed]
-        for kind, names in (("score", scores), ("encoder", encoders), ("measure", [one.kind for one in self.measure])):
+        measures, captioners = [one.kind for one in self.measure], [one.name for one in self.caption]
+        named = {"score": scores, "encoder": encoders, "measure": list(map(str, measures)), "captioner": captioners}
+        for kind, names in named.items():
             if len(set(names)) != len(names):
                 raise Misfit(f"every {kind} needs a name of its own, and {names} has one twice")
         self._select_names(scores)
@@ -81,8 +84,6 @@ class Recipe(Strict):
             raise Misfit("one [[duplicates]] section of each kind is read, and there are more")
         if len(self.decontaminate) > 1:
             raise Misfit("one [[decontaminate]] section is read so far, and there are more")
-        if len(self.caption) > 1:
-            raise Misfit("one [[caption]] section is read so far, and there are more")
         models = [score.name for score in self.clips]
         for caption in self.caption:
             if not models or (caption.scorer is not None and caption.scorer not in models):
@@ -113,7 +114,7 @@ class Recipe(Strict):
 
     def _columns_differ(self, scores: list[str]) -> None:
         """Raise where two columns of the rows would have one name."""
-        taken = {*POOL_SCHEMA.names, *row_types(), *self._made_by_pools}
+        taken = {*POOL_SCHEMA.names, HAPPENED.name, *row_types(), *self._made_by_pools}
         taken |= {name for measure in self.measure for name in measure.columns()}
         deciles = [f"{name}_decile" for name in self.select.deciles]
         ours = [*scores, *(["cluster"] if self.cluster else []), *deciles]
@@ -171,7 +172,7 @@ class Recipe(Strict):
     def per_row(self, modality: str) -> int:
         """Return how many vectors a row has in a space of a modality."""
         if modality == "caption":
-            return self.caption[0].per_image
+            return sum(caption.per_image for caption in self.caption)
         return self.views.count if modality == "image" and self.views is not None else 1
 
     @property

@@ -71,6 +71,9 @@ class Site(TrainingSite, Protocol):
     def pools(self, given: Sequence[Any]) -> tuple[Pool, object]:
         """Return the pools of some sections as one, and what a phase remembers of it."""
 
+    def bank(self, given: Any, scorer: OpenModel) -> tuple[str, str]:  # noqa: ANN401  a section of the floor above
+        """Return the root of a bank of captions, which is embedded now if it is not there, and its content's digest."""
+
     def section(self, key: str) -> Any:  # noqa: ANN401  a section of the floor above
         """Return the recipe's own section that trains something."""
 

@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import cast
 
 from dfndr import storage
+from dfndr.dataset import open_dataset
 from dfndr.encoder import pick_device
 from dfndr.errors import RecipeError, UsageError
 from dfndr.progress import SILENT, Progress
+from dfndr_builders.bank import embed_bank
 from dfndr_builders.context import Context, listing
 from dfndr_builders.opened import open_pools
-from dfndr_builders.phase import Model, phase_digest
+from dfndr_builders.phase import Model, content_digest, phase_digest
 from dfndr_builders.pools.base import Pool
 from dfndr_builders.recipe import Recipe
 from dfndr_builders.recipe_file import resolve, resolve_weights
-from dfndr_builders.scorer import Runs, Scorer, Trained, TrainingSite
+from dfndr_builders.scorer import OpenModel, Runs, Scorer, Trained, TrainingSite
+from dfndr_builders.sections.captions import Retrieval
 from dfndr_builders.sections.models import Model as ModelRecipe
 from dfndr_builders.sections.pools import PoolRecipe
 from dfndr_builders.sections.trained import TrainingSection
@@ -58,6 +61,11 @@ class BuildSite:
         """Return the pools of some sections as one, and what a phase remembers of it."""
         pool = open_pools(given, self.context.folder, self.seed)
         return pool, listing(pool)
+
+    def bank(self, given: Retrieval, scorer: OpenModel) -> tuple[str, str]:
+        """Return the root of a bank of captions, which is embedded now if it is not there, and its content's digest."""
+        root = embed_bank(self.context, given, scorer)
+        return root, content_digest(open_dataset(root).manifest)
 
     def section(self, key: str) -> TrainingSection:
         """Return the recipe's own section that trains something."""

@@ -21,7 +21,7 @@ import pyarrow as pa
 from dfndr.errors import DataError
 from dfndr.format.schema import FAILED
 
-__all__ = ["POOL_SCHEMA", "Chain", "Stage", "Step", "good_rows", "mark_problems", "require"]
+__all__ = ["HAPPENED", "POOL_SCHEMA", "Chain", "Stage", "Step", "good_rows", "mark_problems", "require"]
 
 Step = Callable[[pa.Table], pa.Table]
 
@@ -39,6 +39,10 @@ POOL_SCHEMA = pa.schema(
 )
 """What every pool gives, followed by the columns its recipe keeps. `image` holds the encoded bytes as they are in the
 pool; `problem` is null or a reason of `FAILED`, and `detail` says more in words."""
+
+HAPPENED = pa.field("happened", pa.list_(pa.string()))
+"""A column that a stage may add once: what happened to a row on the way, in words that the shard's notes count. It is
+not stored."""
 
 
 class Stage(Protocol):

@@ -7,7 +7,8 @@ record is written after the files, so a killed run loses at most the units it wa
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,7 +25,7 @@ from dfndr.format.schema import Space
 from dfndr.format.shard import rows_path, vectors_path, write_rows, write_vectors
 from dfndr.models import EncoderSpec
 from dfndr.storage import Stored
-from dfndr_builders.stage import Stage
+from dfndr_builders.stage import HAPPENED, Stage
 from dfndr_builders.vectors import vectors_of
 
 __all__ = ["Job", "Source", "Unit", "recorded", "records_folder"]
@@ -71,7 +72,7 @@ class Job:
     def schema(self) -> pa.Schema:
         """Return the schema of the rows that are stored."""
         out = self.stage.schema(self.source.schema())
-        hidden = {"image", "problem", "detail", *(space.name for space in self.spaces)}
+        hidden = {"image", "problem", "detail", HAPPENED.name, *(space.name for space in self.spaces)}
         features = json.dumps({"info": {"features": HUB_FEATURES}})
         return pa.schema([field for field in out if field.name not in hidden], {"huggingface": features})
 
@@ -80,7 +81,7 @@ class Job:
         step, kept = self.stage.open(), self.schema()
 
         def run(unit: Unit) -> Shard:
-            rows_in = 0
+            rows_in, happened = 0, Counter[str]()
             tables: list[pa.Table] = [kept.empty_table()]
             problems: list[pa.Table] = []
             blocks: dict[Space, list[npt.NDArray[np.floating[Any]]]] = {space: [] for space in self.spaces}
@@ -90,6 +91,8 @@ class Job:
                     do = "Report this: a stage broke the second law."
                     raise DataError(f"unit {unit.index}", expected="every row, in order", found="other rows", do=do)
                 rows_in += len(given)
+                if HAPPENED.name in done.column_names:
+                    happened.update(pc.list_flatten(done[HAPPENED.name]).to_pylist())
                 is_bad = pc.is_valid(done["problem"])
                 problems.append(
                     done.filter(is_bad).select([name for name in _PROBLEM_COLUMNS if name in done.column_names])
@@ -99,9 +102,8 @@ class Job:
                 for space, found in blocks.items():
                     found.append(vectors_of(good, space))
                 on_rows(len(given))
-            return self._commit(
-                unit, rows_in, pa.concat_tables(tables), pa.concat_tables(problems) if problems else None, blocks
-            )
+            bad = pa.concat_tables(problems) if problems else None
+            return self._commit(unit, rows_in, pa.concat_tables(tables), bad, blocks, happened)
 
         return run
 
@@ -112,6 +114,7 @@ class Job:
         rows: pa.Table,
         problems: pa.Table | None,
         blocks: dict[Space, list[npt.NDArray[np.floating[Any]]]],
+        happened: Mapping[str, int],
     ) -> Shard:
         files: dict[str, Stored] = {"rows": write_rows(self.root, rows_path(unit.split, unit.index), rows)}
         for space, found in blocks.items():
@@ -122,7 +125,10 @@ class Job:
             files["problems"] = write_rows(self.root, rows_path(unit.split, unit.index, "problems"), problems)
             counts = problems["reason"].value_counts().to_pylist()
             failed = dict(sorted((entry["values"], entry["counts"]) for entry in counts))
-        notes = {f"{spec.name} {key}": note for spec in self.encoders for key, note in open_encoder(spec).notes.items()}
+        notes = {what: str(count) for what, count in sorted(happened.items())}
+        notes |= {
+            f"{spec.name} {key}": note for spec in self.encoders for key, note in open_encoder(spec).notes.items()
+        }
         shard = Shard(unit.index, unit.split, rows_in, len(rows), files, failed=failed, notes=notes)
         text = json.dumps(shard.to_json(), indent=1, sort_keys=True) + "\n"
         storage.put(records_folder(self.root, self.phase), f"{unit.index:05d}.json", text.encode())

@@ -11,6 +11,7 @@ from typing import Any
 
 from dfndr import storage
 from dfndr.errors import FormatError
+from dfndr.format.captioner import CaptionerRecord
 from dfndr.format.fields import DO, count, file_json, file_of, json_object, json_of, known_fields, one_of, typed
 from dfndr.format.funnel import Counts, Step, adds_up, check_join, reasons_of, step_of_json
 from dfndr.format.removed import LOG, ROWS, Removal
@@ -96,9 +97,9 @@ class Shard:
 class Manifest:
     """Everything a reader needs to know of a dataset before it opens a file; it holds no time and no place.
 
-    `scorers` and `encoders` are keyed by name; `files` are those that belong to no shard (weights of a filter that
-    was trained on the way). `removals` are the times that rows were taken out, the first one first. Equal inputs give
-    equal bytes, so `digest` names the dataset's content.
+    `scorers`, `encoders` and `captioners` are keyed by name; `files` are those that belong to no shard (weights of a
+    filter that was trained on the way). `removals` are the times that rows were taken out, the first one first. Equal
+    inputs give equal bytes, so `digest` names the dataset's content.
     """
 
     name: str
@@ -114,6 +115,7 @@ class Manifest:
     provenance: Mapping[str, object]
     files: Mapping[str, Stored] = field(default_factory=dict)
     removals: tuple[Removal, ...] = ()
+    captioners: Mapping[str, CaptionerRecord] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return sum(shard.rows for shard in self.shards)
@@ -143,8 +145,9 @@ class Manifest:
             "seed": self.seed,
             "rows": len(self),
             "spaces": [space.to_json() for space in self.spaces],
-            "encoders": {name: record.to_json() for name, record in self.encoders.items()},
-            "scorers": {name: record.to_json() for name, record in self.scorers.items()},
+            "encoders": _json(self.encoders),
+            "scorers": _json(self.scorers),
+            **({"captioners": _json(self.captioners)} if self.captioners else {}),
             "funnel": [step.to_json() for step in self.funnel],
             "provenance": dict(self.provenance),
             "files": {role: file_json(stored) for role, stored in self.files.items()},
@@ -173,6 +176,10 @@ class Manifest:
             spaces=spaces,
             encoders=_encoders(fields, "encoders", where),
             scorers=_encoders(fields, "scorers", where),
+            captioners={
+                name: CaptionerRecord.from_json(value, f"{where}, captioner {name!r}")
+                for name, value in json_object(fields.get("captioners", {}), where).items()
+            },
             shards=tuple(
                 Shard.from_json(value, f"{where}, shard {number}")
                 for number, value in enumerate(typed(fields, "shards", list, where))
@@ -258,6 +265,10 @@ def write_manifest(root: str, manifest: Manifest) -> Stored:
     return storage.put(
         root, MANIFEST, (json.dumps(given, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
     )
+
+
+def _json(records: Mapping[str, EncoderRecord] | Mapping[str, CaptionerRecord]) -> dict[str, object]:
+    return {name: record.to_json() for name, record in records.items()}
 
 
 def _encoders(fields: Mapping[str, Any], key: str, where: str) -> dict[str, EncoderRecord]:

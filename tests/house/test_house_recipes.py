@@ -11,7 +11,7 @@ from dfndr_builders.plan import plan
 from dfndr_builders.recipe import Recipe, default_rules
 from dfndr_builders.recipe_file import read_recipe
 from dfndr_builders.rules import DropRule
-from dfndr_builders.sections import curation, dfn, models, pools, scores, trained, views, weighed
+from dfndr_builders.sections import captions, curation, dfn, models, pools, scores, trained, views, weighed
 from pydantic import BaseModel
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +42,7 @@ SECTIONS = [
     (scores.Head, ["`head`"]),
     (scores.Fusion, ["`fusion`"]),
     (scores.Random, ["`random`"]),
-    (models.Caption, ["`[[caption]]`"]),
+    (captions.Retrieval, ["`[[caption]]`", "`retrieval`"]),
     (views.Views, ["`[views]`"]),
     (models.Embed, ["`[[embed]]`"]),
     (models.Output, ["`[output]`"]),
@@ -97,7 +97,7 @@ def test_every_key_of_a_section_is_explained_with_its_default(model: type[BaseMo
 
 
 def test_every_section_that_a_recipe_may_have_is_compared_with_the_page() -> None:
-    modules = (pools, dfn, models, scores, trained, views, weighed, curation)
+    modules = (pools, dfn, models, captions, scores, trained, views, weighed, curation)
     named = {getattr(module, name) for module in modules for name in module.__all__}
     sections = {one for one in named if isinstance(one, type) and issubclass(one, BaseModel)}
     assert sections | {Recipe} == {model for model, _ in SECTIONS}

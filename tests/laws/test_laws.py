@@ -1,13 +1,17 @@
 """The four laws of `dfndr_builders.stage`, for every stage there is, by one shared test each."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from dfndr_builders.bank import BankRows, write_texts
-from dfndr_builders.caption import CaptionStage, Retrieval
+from dfndr_builders.captions.captioner import Asked, CaptionerRecord, Unwritten, Write, Written, caption_seed
+from dfndr_builders.captions.retrieval import Retrieval
+from dfndr_builders.captions.rules import Rules
+from dfndr_builders.captions.stage import Captions, CaptionStage
 from dfndr_builders.embed import Embed
 from dfndr_builders.fitting import Fitting
 from dfndr_builders.image_classifier.network import Conv
@@ -60,8 +64,30 @@ def _bank(folder: Path) -> str:
     return root
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A captioner that draws words by each caption's own seed, and often says nothing."""
+
+    name: str
+    seed: int
+
+    def record(self) -> CaptionerRecord:
+        return CaptionerRecord("drawn", "none", "mit")
+
+    def open(self) -> Write:
+        return lambda asked: [[self._one(one, number) for number in one.numbers] for one in asked]
+
+    def _one(self, asked: Asked, number: int) -> Written:
+        drawn = caption_seed(self.seed, self.name, asked, number)
+        colour, thing = COLOURS[drawn % len(COLOURS)], THINGS[drawn // 7 % len(THINGS)]
+        return f"a {colour} {thing}" if drawn % 3 else Unwritten("mute")
+
+
 def _captions(folder: Path) -> Stage:
-    return CaptionStage(Retrieval(_bank(folder), tiny_spec(folder), 2, seed=5))
+    spec = tiny_spec(folder)
+    bank = Captions(Retrieval("bank", _bank(folder), "tiny", "", ""), spec, 2, 2, 1, Rules(), seed=5)
+    drawn = Captions(Drawn("drawn", seed=5), spec, 2, 3, 4, Rules(), seed=5)
+    return CaptionStage((bank, drawn))
 
 
 def _embed(modality: str, per_row: int = 1) -> Callable[[Path], Stage]:

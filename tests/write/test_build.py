@@ -87,7 +87,7 @@ def test_captions_are_the_nearest_of_the_bank_best_first(built: tuple[Path, Path
     for row in rows:
         assert len(set(row["captions"])) == len(row["caption_seeds"]) == 2
         assert row["caption_scores"][0] >= row["caption_scores"][1]
-        assert row["caption_models"] == ["retrieval:dfn"] * 2
+        assert row["caption_models"] == ["retrieval"] * 2
 
 
 def test_splits_follow_the_hash_of_the_uid(built: tuple[Path, Path]) -> None:

@@ -1,4 +1,4 @@
-"""What models are trained, asked and embedded with: [[caption]], [[embed]], [output], [compute]."""
+"""What models are scored and embedded with: [[embed]], [output], [compute]."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from pydantic import Field, model_validator
 
 from dfndr.models import EncoderSpec
 from dfndr_builders.sections.base import TRAINED, Misfit, Name, Positive, Share, Strict
-from dfndr_builders.sections.pools import PoolRecipe
 
 __all__ = [
-    "Caption",
     "Compute",
     "Embed",
     "Output",
@@ -37,15 +35,6 @@ class Model(Strict):
         model = self.model or pretrained.split(":")[0]
         shape = {"batch_size": compute.batch_size, "threads": compute.threads}
         return EncoderSpec(name, model, pretrained, self.precision, license=self.license, device=device, **shape)
-
-
-class Caption(Strict):
-    """Synthetic captions; `bank` is a text file of one caption a line, or a pool whose texts are the bank."""
-
-    kind: Literal["retrieval"]
-    bank: str | PoolRecipe
-    per_image: Positive = 2
-    scorer: str | None = None
 
 
 class Embed(Model):
