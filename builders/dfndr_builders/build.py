@@ -22,6 +22,7 @@ from dfndr.models import load_model
 from dfndr.progress import SILENT, Progress
 from dfndr_builders.audit import write_audits
 from dfndr_builders.captioning import captions_of
+from dfndr_builders.captions.tally import SPENDING, read_tallies, told_of
 from dfndr_builders.card import card
 from dfndr_builders.choosing import Chosen, choose, read_lists
 from dfndr_builders.context import Context
@@ -149,7 +150,9 @@ def _build(context: Context, pool: Pool, scored: Scored, derived: Sequence[Deriv
     if recipe.output.validation and selection.rows["train"] and not selection.rows["validation"]:
         context.progress.say("no row fell into the validation split: there are too few rows for its share")
     units = _units(selection.rows, recipe.output.rows_per_shard)
-    shards = run_phase("build", job, units, context.progress, timings=context.timings)
+    spending = storage.join(context.root, SPENDING)
+    note = (lambda: told_of(read_tallies(spending))) if captions else None
+    shards = run_phase("build", job, units, context.progress, timings=context.timings, note=note)
     write_audits(context, scored, derived, chosen)
     _keep_samples(context, pool, scored, chosen)
     counted = count_files(context.root, shards)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -72,11 +72,12 @@ def run_phase(
     *,
     sizes: Sequence[int | None] = (),
     timings: Timings | None = None,
+    note: Callable[[], str] | None = None,
 ) -> tuple[Shard, ...]:
     """Do the units that are not recorded yet and return every unit's shard, in order.
 
     `sizes` are the units' sizes in bytes, from which the number of rows is estimated as long as it is not known;
-    `timings` is where to write down how long it took.
+    `timings` is where to write down how long it took; `note` gives what to show beside the step.
     """
     storage.sweep_temporary(job.root)
     done = recorded(job.root, job.phase, units)
@@ -88,7 +89,13 @@ def run_phase(
     with timed as timing, progress.task(name, total=known) as task:
         weights = {unit.index: size or 1 for unit, size in zip(units, sizes or [1] * len(units), strict=True)}
         rows, weight, whole = 0, 0, sum(weights[unit.index] for unit in todo)
-        for shard in inline.run(job, todo, task.advance):
+
+        def advance(count: int = 1) -> None:
+            task.advance(count)
+            if note is not None:
+                task.note(note())
+
+        for shard in inline.run(job, todo, advance):
             done[shard.index] = shard
             rows, weight = rows + shard.rows_in, weight + weights[shard.index]
             timing.rows, timing.units = rows, len(todo)

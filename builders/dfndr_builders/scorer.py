@@ -74,6 +74,9 @@ class Site(TrainingSite, Protocol):
     def bank(self, given: Any, scorer: OpenModel) -> tuple[str, str]:  # noqa: ANN401  a section of the floor above
         """Return the root of a bank of captions, which is embedded now if it is not there, and its content's digest."""
 
+    def spending(self) -> str:
+        """Return the folder where it is written down what asking servers came to."""
+
     def section(self, key: str) -> Any:  # noqa: ANN401  a section of the floor above
         """Return the recipe's own section that trains something."""
 

@@ -13,6 +13,7 @@ from dfndr.encoder import pick_device
 from dfndr.errors import RecipeError, UsageError
 from dfndr.progress import SILENT, Progress
 from dfndr_builders.bank import embed_bank
+from dfndr_builders.captions.tally import SPENDING
 from dfndr_builders.context import Context, listing
 from dfndr_builders.opened import open_pools
 from dfndr_builders.phase import Model, content_digest, phase_digest
@@ -66,6 +67,10 @@ class BuildSite:
         """Return the root of a bank of captions, which is embedded now if it is not there, and its content's digest."""
         root = embed_bank(self.context, given, scorer)
         return root, content_digest(open_dataset(root).manifest)
+
+    def spending(self) -> str:
+        """Return the folder where it is written down what asking servers came to."""
+        return storage.join(self.context.root, SPENDING)
 
     def section(self, key: str) -> TrainingSection:
         """Return the recipe's own section that trains something."""

@@ -43,6 +43,7 @@ SECTIONS = [
     (scores.Fusion, ["`fusion`"]),
     (scores.Random, ["`random`"]),
     (captions.Retrieval, ["`[[caption]]`", "`retrieval`"]),
+    (captions.Endpoint, ["`[[caption]]`", "`endpoint`"]),
     (views.Views, ["`[views]`"]),
     (models.Embed, ["`[[embed]]`"]),
     (models.Output, ["`[output]`"]),

@@ -15,7 +15,10 @@ from typing import Any
 from dfndr import storage
 from dfndr.errors import DfndrError
 
-__all__ = ["Ledger", "Prices", "Tally", "read_tallies"]
+__all__ = ["SPENDING", "Ledger", "Prices", "Tally", "read_tallies", "told_of"]
+
+SPENDING = "phases/asked"
+"""Where tallies are below the output folder."""
 
 _MILLION, _MOST = 1e6, 1e18
 
@@ -91,6 +94,11 @@ def read_tallies(folder: str) -> Mapping[str, Tally]:
         name = page.rpartition("-")[0]
         found[name] = tally.plus(found.get(name, Tally()))
     return found
+
+
+def told_of(tallies: Mapping[str, Tally]) -> str:
+    """Return what was asked in all, in words; nothing where nothing was."""
+    return "; ".join(f"{name}: {tally}" for name, tally in tallies.items())
 
 
 def _tally(given: object) -> Tally:

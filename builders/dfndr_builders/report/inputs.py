@@ -18,6 +18,7 @@ from dfndr import storage
 from dfndr.dataset import Dataset, open_dataset
 from dfndr.errors import DfndrError
 from dfndr.format.shard import parquet_errors
+from dfndr_builders.captions.tally import SPENDING, Tally, read_tallies
 from dfndr_builders.report.samples import AUDIT, SAMPLES
 
 __all__ = ["AUDIT_ROLE", "Inputs", "Timing", "finite", "open_inputs"]
@@ -53,6 +54,8 @@ class Inputs:
     audit: str | None
     """Path of a local or remote Parquet with uid, reason, kept_uid and perhaps distance."""
     timings: tuple[Timing, ...]
+    asked: Mapping[str, Tally]
+    """What servers were asked that wrote captions, by captioner."""
     missing: tuple[str, ...]
 
     @property
@@ -92,6 +95,7 @@ def open_inputs(path: str) -> Inputs:
         samples=samples,
         audit=_audit(dataset, folder),
         timings=_timings(dataset.root),
+        asked=read_tallies(storage.join(dataset.root, SPENDING)),
         missing=tuple(missing),
     )
 

@@ -13,9 +13,9 @@ from dfndr_builders.report.facts import Facts
 from dfndr_builders.report.figures import pair, strip
 from dfndr_builders.report.inputs import finite
 from dfndr_builders.report.tallies import Group
-from dfndr_builders.report.words import LANGUAGES, UNKNOWN, duration, meaning, megabytes, number, share, value
+from dfndr_builders.report.words import LANGUAGES, UNKNOWN, meaning, megabytes, number, share, value
 
-__all__ = ["duplicates", "funnel", "groups", "header", "lengths", "made", "samples", "scores", "timings"]
+__all__ = ["duplicates", "funnel", "groups", "header", "lengths", "made", "samples", "scores"]
 
 _SHOWN_GROUPS, _SHOWN_REASONS = 30, 4
 
@@ -214,31 +214,6 @@ def lengths(facts: Facts) -> Html | None:
     return (
         _section("lengths", "Texts, captions and pictures", element("div", *drawn, class_="plots")) if drawn else None
     )
-
-
-def timings(facts: Facts) -> Html | None:
-    """Return how long each phase took."""
-    found = facts.given.timings
-    if not found:
-        return None
-    whole = sum(timing.seconds for timing in found) or 1.0
-    rows = []
-    for timing in found:
-        rate = number(round(timing.rows / timing.seconds)) if timing.rows > 1 and timing.seconds > 0 else UNKNOWN
-        many = number(timing.rows) if timing.rows > 1 else UNKNOWN
-        units, length = number(timing.units) if timing.units else UNKNOWN, bar([("kept", timing.seconds / whole)])
-        rows.append(
-            [
-                outside(timing.phase, limit=40),
-                length,
-                duration(timing.seconds),
-                many,
-                units,
-                rate,
-            ]
-        )
-    head = ["phase", "", "time", "rows", "shards", "rows a second"]
-    return _section("timings", "Timings", cells(head, rows, left=2))
 
 
 def made(facts: Facts) -> Html:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field
 
 from dfndr import storage
 from dfndr_builders.captions.captioner import Captioner
 from dfndr_builders.scorer import OpenModel, Site
 from dfndr_builders.sections.base import Name
 from dfndr_builders.sections.caption import Caption
+from dfndr_builders.sections.endpoint import Endpoint
 from dfndr_builders.sections.pools import Glyphs, PoolRecipe
 
-__all__ = ["CaptionRecipe", "Retrieval"]
+__all__ = ["CaptionRecipe", "Endpoint", "Retrieval"]
 
 
 class Retrieval(Caption):
@@ -49,4 +52,4 @@ class Retrieval(Caption):
         return "retrieved from a bank of texts"
 
 
-CaptionRecipe = Retrieval
+CaptionRecipe: TypeAlias = Annotated[Retrieval | Endpoint, Field(discriminator="kind")]
