@@ -81,6 +81,14 @@ def _removal_lines(manifest: Manifest) -> list[str]:
     return ["", "removed", *lines] if lines else []
 
 
+def _picture_lines(given: object) -> list[str]:
+    """Say of how many rows of an import the pictures were at hand, and why not of the others."""
+    if not isinstance(given, Mapping):
+        return []
+    counts = {name: count for name, count in given.items() if isinstance(count, int)}
+    return ["", "pictures", *(f"  {count:>10,} {printable(str(name))}" for name, count in counts.items())]
+
+
 def describe(manifest: Manifest) -> str:
     """Return what `dfndr info` prints."""
     splits = ", ".join(
@@ -96,6 +104,7 @@ def describe(manifest: Manifest) -> str:
         *funnel_lines(manifest.funnel),
         *_selection_lines(manifest.provenance.get("selection")),
         *_source_lines(manifest.funnel),
+        *_picture_lines(manifest.provenance.get("pictures")),
         *_removal_lines(manifest),
     ]
     if manifest.spaces:

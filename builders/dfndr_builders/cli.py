@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from dfndr_builders.evaluation import eval_clip, eval_filter, train_clip
+from dfndr_builders.interchange import export, import_
 from dfndr_builders.options import AsJson, DatasetPath, Device, Out, RecipePath
 from dfndr_builders.scorer_training import train_image_classifier, train_m3ae, train_text_quality
 
@@ -69,40 +70,6 @@ def build(
     from dfndr_builders.build import build as run
 
     manifest = run(recipe, out, device=device, replace=replace, progress=console_progress())
-    typer.echo(json.dumps(facts(manifest), indent=1) if as_json else describe(manifest))
-
-
-def import_(
-    kind: Annotated[Literal["clip-retrieval", "dr"], typer.Argument(metavar="KIND", help="What wrote the files.")],
-    path: Annotated[
-        str, typer.Argument(metavar="PATH", help="clip-retrieval: its folder; dr: tars, with braces or globs.")
-    ],
-    out: Out,
-    name: Annotated[str, typer.Option(help="What the dataset is called.")],
-    license: Annotated[str, typer.Option(help="The licence of the dataset; yours to know.")],
-    encoder: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=MODEL/WEIGHTS[:DIM[:SCALE]]", help="Which model gave the vectors; in order where several."
-        ),
-    ] = None,
-    teachers: Annotated[
-        Literal["datacompdr", "dfndr"] | None, typer.Option(help="The encoders of a published set, instead.")
-    ] = None,
-    dtype: Annotated[Literal["float16", "float32"], typer.Option(help="How vectors are stored.")] = "float16",
-    any_length: Annotated[bool, typer.Option("--any-length", help="Vectors need not be of length one.")] = False,
-    source: Annotated[str | None, typer.Option(help="What the rows' source is called.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Make a dataset of vectors that another tool computed; run it again to go on where it stopped."""
-    from dfndr.console import console_progress
-    from dfndr.describe import describe, facts
-    from dfndr_builders.imports import Imported, import_dataset, open_layout
-    from dfndr_builders.imports.published import TEACHERS, parse_teacher
-
-    given = TEACHERS[teachers] if teachers else tuple(parse_teacher(words) for words in encoder or [])
-    layout = open_layout(kind, path, given, dtype=dtype, unit_norm=not any_length, source=source, license=license)
-    manifest = import_dataset(layout, Imported(name, license, given), out, progress=console_progress())
     typer.echo(json.dumps(facts(manifest), indent=1) if as_json else describe(manifest))
 
 
@@ -245,20 +212,6 @@ def publish(
         f"{done.url}: {done.uploaded:,} files uploaded, {done.present:,} were there; all compared; digest {done.digest}"
     )
     typer.echo(json.dumps(asdict(done), indent=1) if as_json else told)
-
-
-def export(
-    dataset: DatasetPath,
-    kind: Annotated[Literal["gallery", "atlas", "parquet"], typer.Argument(metavar="KIND", help="What to write.")],
-    out: Out,
-    rows: Annotated[int | None, typer.Option(help="How many rows of a gallery (200) or an atlas (50,000).")] = None,
-    space: Annotated[str | None, typer.Option(help="Whose neighbours, or whose vectors alone.")] = None,
-) -> None:
-    """Write a dataset for other tools: gallery (static HTML), atlas (Embedding Atlas), parquet (rows and vectors)."""
-    from dfndr.console import console_progress
-    from dfndr_builders.exports import export as run
-
-    typer.echo(run(dataset, kind, out, rows=rows, space=space, progress=console_progress()))
 
 
 def remove(

@@ -51,7 +51,8 @@ def _with(name: str, data: bytes | None) -> list[Member]:
 
 def _arrays(**changes: Any) -> bytes:
     given = vectors_of_sample(1, dims=(6,), views=3, captions=2)
-    arrays = {"image_emb": given["image_emb"], "text_emb": given["text_emb"], "syn_text_emb": given["caption_emb"]}
+    arrays = {"image_emb": given["image_emb"], "text_emb": given["text_emb"]}
+    arrays["syn_text_dfn_mscoco38k_emb"] = given["caption_emb"]
     return npz(**{name: array for name, array in {**arrays, **changes}.items() if array is not None})
 
 

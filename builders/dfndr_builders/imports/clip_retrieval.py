@@ -20,7 +20,16 @@ from dfndr import storage
 from dfndr.errors import FormatError, PoolError
 from dfndr.format.schema import Space
 from dfndr.format.shard import parquet_errors, row_types
-from dfndr_builders.imports.layout import Dtype, Teacher, imported_schema, table_of, uid_without_image
+from dfndr_builders.imports.beside import split_of
+from dfndr_builders.imports.layout import (
+    NOTHING_PROMISED,
+    Promised,
+    Teacher,
+    imported_schema,
+    table_of,
+    uid_without_image,
+)
+from dfndr_builders.layout_file import LayoutFile
 from dfndr_builders.pools.base import PoolShard
 from dfndr_builders.stage import POOL_SCHEMA
 
@@ -38,10 +47,10 @@ class ClipRetrieval:
 
     path: str
     teacher: Teacher
-    dtype: Dtype = "float16"
-    unit_norm: bool = True
+    promised: Promised = NOTHING_PROMISED
     source: str | None = None
     license: str | None = None
+    layout: LayoutFile | None = None
     kind: str = "clip-retrieval"
 
     def shards(self) -> Sequence[PoolShard]:
@@ -84,18 +93,27 @@ class ClipRetrieval:
     def spaces(self) -> tuple[Space, ...]:
         """Return the space of the pictures and, where there are vectors of texts, of these."""
         return tuple(
-            Space(modality, self.teacher.name, self._dim, dtype=self.dtype, unit_norm=self.unit_norm)
+            self.promised.space(modality, self.teacher, int(_mapped(self._vectors(modality, self._first)).shape[1]))
             for modality in self._modalities
         )
 
-    @cached_property
-    def _dim(self) -> int:
-        return int(_mapped(self.shards()[0].name).shape[1])
+    @property
+    def _first(self) -> str:
+        return self._number(self.shards()[0])
+
+    def split(self, shard: PoolShard) -> str:
+        """Return the split of the partition's metadata."""
+        return split_of(self.layout, self._metadata(self._number(shard)))
+
+    @property
+    def has_pictures(self) -> bool:
+        """No picture is part of this layout."""
+        return False
 
     @cached_property
     def _columns(self) -> list[pa.Field[Any]]:
         taken = {*POOL_SCHEMA.names, *_KEPT, *(space.name for space in self.spaces())}
-        schema, fixed = self._table_schema(self._metadata(self._number(self.shards()[0]))), row_types()
+        schema, fixed = self._table_schema(self._metadata(self._first)), row_types()
         return [pa.field(one.name, fixed.get(one.name, one.type)) for one in schema if one.name not in taken]
 
     @staticmethod
@@ -135,12 +153,15 @@ class ClipRetrieval:
         ]
         about = {field.name: given[field.name] for field in self._columns}
         about |= {"uid": uids, "key": keys, "text": texts}
-        return about | {"source": [self.source] * rows, "license": [self.license] * rows}
+        for name, told in (("source", self.source), ("license", self.license)):
+            about[name] = [told] * rows if told else [one and str(one) for one in given.get(name, nothing)]
+        return about
 
     def read(self, shard: PoolShard) -> Iterator[pa.Table]:
         """Yield the partition's rows; raises FormatError where its files do not hold equally many rows."""
         schema, number = self.schema(), self._number(shard)
         maps = {space.name: self._mapped(space, number) for space in self.spaces()}
+        kinds = {space.name: space.dtype for space in self.spaces()}
         rows = pq.read_metadata(self._metadata(number)).num_rows
         for name, vectors in maps.items():
             if len(vectors) != rows:
@@ -150,7 +171,7 @@ class ClipRetrieval:
         start = 0
         for table in self._metadata_tables(shard):
             stop = start + len(table)
-            blocks = {name: vectors[start:stop].astype(self.dtype)[:, None] for name, vectors in maps.items()}
+            blocks = {name: vectors[start:stop].astype(kinds[name])[:, None] for name, vectors in maps.items()}
             yield table_of(self._about(table), blocks, schema)
             start = stop
 

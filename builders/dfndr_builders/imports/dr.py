@@ -1,8 +1,7 @@
 """What Apple publishes as DataCompDR and DFNDR: tars of `<uid>.npz` or `.pth.gz`, `.syn.json`, `.paug.json`, `.json`.
 
 A sample's vectors are those of all teachers in one row, one after the other; here each teacher has spaces of its own.
-Of `text_emb` the first row is the caption's own; more rows in it are the synthetic captions' (the older sets), else
-these have a key of their own (`syn_text..._emb`).
+Pictures and captions, which are not published, may have been joined to the tars: `.jpg`, `.png` or `.webp`, and `.txt`.
 """
 
 from __future__ import annotations
@@ -15,15 +14,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from dfndr import storage
 from dfndr.errors import DataError, PoolError
 from dfndr.format.schema import Space
+from dfndr.format.shard import parquet_errors
+from dfndr.format.uid import unpack_uids
 from dfndr.views import parse_views
-from dfndr_builders.imports.layout import CAPTIONS, Dtype, Teacher, imported_schema, table_of
-from dfndr_builders.imports.sample import Arrays, Sample, Wrong, arrays_of, json_of, samples_of, uid_of_sample
+from dfndr_builders.imports.arrays import Arrays
+from dfndr_builders.imports.beside import batched, split_of, with_columns_of
+from dfndr_builders.imports.layout import CAPTIONS, NOTHING_PROMISED, Promised, Teacher, imported_schema, table_of
+from dfndr_builders.imports.pieces import Piece, rows_of_piece, walked
+from dfndr_builders.imports.sample import IMAGES, Sample, Wrong, arrays_of, json_of, samples_of, uid_of_sample
+from dfndr_builders.layout_file import LayoutFile
 from dfndr_builders.pools.base import PoolShard
 from dfndr_builders.pools.patterns import expand
+from dfndr_builders.stage import POOL_SCHEMA
 
 __all__ = ["Reinforced"]
 
@@ -34,129 +41,186 @@ _COLUMNS = [
     pa.field("sha256", pa.string()),
 ]
 _VIEWS = pa.field("views", pa.list_(pa.string()))
+_MODALITIES = ("image", "text", "caption")
 
 
 @dataclass(frozen=True)
 class Reinforced:
-    """Tars of reinforced samples; `teachers` are in the order of their numbers, each with its `dim`."""
+    """Tars of reinforced samples; `teachers` are in the order of their numbers, each with its `dim`.
+
+    Of an export (`layout`) the columns that tars have no place for lie in a Parquet file beside each.
+    """
 
     path: str
     teachers: tuple[Teacher, ...]
-    dtype: Dtype = "float16"
-    unit_norm: bool = True
+    promised: Promised = NOTHING_PROMISED
     source: str | None = None
     license: str | None = None
+    layout: LayoutFile | None = None
     kind: str = "dr"
 
     def shards(self) -> Sequence[PoolShard]:
-        """List the tars; raises PoolError where there is none."""
-        return self._listed
+        """List the pieces of the tars, which are walked through once for that; raises PoolError where there is none."""
+        return self._shards
 
     @cached_property
-    def _listed(self) -> Sequence[PoolShard]:
+    def _shards(self) -> list[PoolShard]:
+        pieces = self._walked[0]
+        return [PoolShard(number, f"{one.path}@{one.start}", one.size_bytes) for number, one in enumerate(pieces)]
+
+    @cached_property
+    def _paths(self) -> list[str]:
         paths = expand(self.path)
         if not paths:
             do = "Name tars, with braces or globs: 'DataCompDR-12M/{00000000..00001023}.tar'."
             raise PoolError(self.path, expected="tars of a reinforced dataset", found="none", do=do)
-        return [PoolShard(index, path, storage.size_of(path)) for index, path in enumerate(paths)]
+        return paths
+
+    @cached_property
+    def _walked(self) -> tuple[list[Piece], bool]:
+        return walked(self._paths, rows_of_piece(sum(space.per_row * space.dim * 4 for space in self.spaces())))
+
+    def split(self, shard: PoolShard) -> str:
+        """Return the split of the shard's tar."""
+        return split_of(self.layout, self._walked[0][shard.index].path)
 
     @cached_property
     def _shape(self) -> tuple[int, int, bool]:
         """How many views and captions the first whole sample has, and whether it says which views."""
-        for shard in self.shards():
-            for sample in samples_of(shard.name):
-                problem, arrays = arrays_of(sample)
+        for path in self._paths:
+            for sample in samples_of(path):
+                problem, arrays, _ = arrays_of(sample, self._needed)
                 if problem is None:
                     return len(arrays["image_emb"]), len(arrays["caption_emb"]), ".paug.json" in sample.members
         raise PoolError(self.path, expected="a sample with vectors", found="none", do="Check the tars.")
 
+    @cached_property
+    def _needed(self) -> tuple[str, ...]:
+        """The arrays that every sample has."""
+        there = {space.modality for space in self.promised.spaces.values()} or {"image", "text"}
+        return tuple(f"{modality}_emb" for modality in ("image", "text") if modality in there)
+
     def spaces(self) -> tuple[Space, ...]:
         """Return, for each teacher, the space of the views, of the captions' own texts, and of the synthetic ones."""
+        return self._spaces
+
+    @cached_property
+    def _spaces(self) -> tuple[Space, ...]:
         views, captions, _ = self._shape
-        kinds = [("image", views), ("text", 1), *([("caption", captions)] if captions else [])]
+        counts = {"image": views, "text": 1, "caption": captions}
+        told = self.promised.spaces
         return tuple(
-            Space(modality, teacher.name, teacher.dim, per_row, self.dtype, self.unit_norm)  # type: ignore[arg-type]
+            self.promised.space(modality, teacher, teacher.dim, per_row=counts[modality])
             for teacher in self.teachers
-            for modality, per_row in kinds
+            for modality in _MODALITIES
+            if (f"{modality}/{teacher.name}" in told if told else counts[modality])
         )
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[str, int, int]]:
+        """In which array each space's numbers lie, and where in its rows."""
+        places: dict[str, tuple[str, int, int]] = {}
+        for modality in _MODALITIES:
+            start = 0
+            for space in self.spaces():
+                if space.modality == modality:
+                    places[space.name] = (f"{modality}_emb", start, start + space.dim)
+                    start += space.dim
+        return places
+
+    @cached_property
+    def _wanted(self) -> dict[str, tuple[int, int]]:
+        """The shape of each array; of captions there may be fewer."""
+        shapes = {"image_emb": (0, 0), "text_emb": (0, 0), "caption_emb": (0, 0)}
+        for space in self.spaces():
+            shapes[f"{space.modality}_emb"] = (space.per_row, self._places[space.name][2])
+        return shapes
 
     def schema(self) -> pa.Schema:
         """Return the schema: text (null where the tars hold none), captions, url, views where given, and the spaces."""
+        return self._schema
+
+    @cached_property
+    def _schema(self) -> pa.Schema:
+        given = self._beside(self._paths[0])
+        if given is not None:
+            return imported_schema(
+                [field for field in given.schema if field.name not in POOL_SCHEMA.names], self.spaces()
+            )
         return imported_schema([*_COLUMNS, *([_VIEWS] if self._shape[2] else [])], self.spaces())
 
+    def _beside(self, path: str) -> pa.Table | None:
+        """Return the rows of the Parquet file beside a tar of an export's, None where there is none."""
+        if self.layout is None:
+            return None
+        place = path.removesuffix(".tar") + ".parquet"
+        with storage.open_read(place) as file, parquet_errors(place):
+            return pq.read_table(file).replace_schema_metadata(None)
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether pictures lie in the tars whose sizes and thumbnails nobody wrote down beside them."""
+        return self.layout is None and self._walked[1]
+
     def uids(self, shard: PoolShard) -> list[str]:
-        """Return the uids by the members' names and the samples' json; no vector is read."""
-        return [uid_of_sample(sample) for sample in samples_of(shard.name, only=(".json",))]
+        """Return the uids of the shard's rows, in order."""
+        return list(unpack_uids(self._walked[0][shard.index].uids).tolist())
 
     def read(self, shard: PoolShard) -> Iterator[pa.Table]:
-        """Yield the tar's samples; one without vectors, or with others than the first had, has a problem."""
-        samples: list[Sample] = []
-        for sample in samples_of(shard.name):
-            samples.append(sample)
-            if len(samples) == _ROWS:
-                yield self._table(samples)
-                samples = []
-        if samples:
-            yield self._table(samples)
+        """Yield the piece's samples; one without vectors, or with others than the first had, has a problem."""
+        piece = self._walked[0][shard.index]
+        beside = self._beside(piece.path)
+        for samples in batched(samples_of(piece.path, start=piece.start, count=len(piece.uids)), _ROWS):
+            table = self._table(samples)
+            yield table if beside is None else with_columns_of(table, beside, piece.path)
 
     def _table(self, samples: list[Sample]) -> pa.Table:
-        spaces = self.spaces()
-        blocks = {space.name: np.zeros((len(samples), space.per_row, space.dim), dtype=self.dtype) for space in spaces}
+        blocks = {
+            space.name: np.zeros((len(samples), space.per_row, space.dim), dtype=space.dtype) for space in self.spaces()
+        }
         rows = [self._row(sample, number, blocks) for number, sample in enumerate(samples)]
         columns = {name: [row.get(name) for row in rows] for name in rows[0]}
         return table_of(columns, blocks, self.schema())
 
     def _row(self, sample: Sample, number: int, blocks: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
-        problem, arrays = arrays_of(sample)
-        captions: list[str] = []
-        models: list[str] = []
+        about = json_of(sample, ".json")
+        problem, arrays, captions = arrays_of(sample, self._needed)
         views: list[str] | None = None
-        if problem is None:
-            problem, captions, models = self._captions(sample, arrays)
+        problem = problem or self._unlike(arrays, sum(map(len, captions.values())))
         if problem is None and self._shape[2]:
             problem, views = _views(sample, self._shape[0])
         if problem is None:
-            for modality, key in (("image", "image_emb"), ("text", "text_emb"), ("caption", "caption_emb")):
-                start = 0
-                for teacher in self.teachers:
-                    if f"{modality}/{teacher.name}" in blocks:
-                        block = arrays[key][:, start : start + teacher.dim]
-                        blocks[f"{modality}/{teacher.name}"][number, : len(block)] = block
-                    start += teacher.dim
+            for name, (key, start, stop) in self._places.items():
+                blocks[name][number, : len(arrays[key])] = arrays[key][:, start:stop]
         text, wrong = _text(sample)
         problem = problem or wrong
-        about = json_of(sample, ".json")
         return {
-            "uid": uid_of_sample(sample),
+            "uid": uid_of_sample(sample, about),
             "key": sample.key,
             "text": text,
+            "image": next((sample.members[suffix] for suffix in IMAGES if suffix in sample.members), None),
             "source": self.source,
             "license": self.license,
             "problem": None if problem is None else problem[0],
             "detail": None if problem is None else problem[1][:300],
-            "captions": captions,
-            "caption_models": models,
+            "captions": [text for texts in captions.values() for text in texts],
+            "caption_models": [key for key, texts in captions.items() for _ in texts],
             "views": views,
             "url": sample.members.get(".url.txt", b"").decode("utf-8", "replace") or None,
             "sha256": about.get("sha256") if isinstance(about.get("sha256"), str) else None,
         }
 
-    def _captions(self, sample: Sample, arrays: Arrays) -> tuple[Wrong, list[str], list[str]]:
-        """Return what is wrong with the sample's captions or vectors, the captions, and under which key each stood."""
-        captions: list[str] = []
-        models: list[str] = []
-        for key, texts in json_of(sample, ".syn.json").items():
-            if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
-                captions, models = captions + texts, models + [key] * len(texts)
-        views, per_row, _ = self._shape
-        dim = sum(teacher.dim for teacher in self.teachers)
-        shapes = {key: array.shape for key, array in arrays.items()}
-        wanted = {"image_emb": (views, dim), "text_emb": (1, dim), "caption_emb": (per_row, dim)}
-        if shapes != wanted:
-            return ("vector_missing", f"vectors of shape {shapes}, and the others have {wanted}"), [], []
-        if len(captions) != per_row:
-            return ("caption_failed", f"{len(captions)} captions, and {per_row} have vectors"), [], []
-        return None, captions, models
+    def _unlike(self, arrays: Arrays, captions: int) -> Wrong:
+        """Return in what a sample is unlike the first one, if in anything: its vectors, or how many captions it has."""
+        wanted, shapes = self._wanted, {key: array.shape for key, array in arrays.items()}
+        odd = [key for key in ("image_emb", "text_emb") if shapes[key] != wanted[key] and wanted[key][0]]
+        given, (most, dim) = shapes["caption_emb"], wanted["caption_emb"]
+        fits = given[0] == captions == most or (given[0] == captions < most and self.layout is not None)
+        if most and not odd and not fits:
+            return "caption_failed", f"{captions} captions, {given[0]} with vectors, and the others have {most}"
+        if odd or (given[0] and given[1] != dim and most):
+            return "vector_missing", f"vectors of {shapes}, and the others have {wanted}"
+        return None
 
 
 def _views(sample: Sample, count: int) -> tuple[Wrong, list[str] | None]:

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from dfndr.errors import FormatError
-from dfndr.format.schema import Space
+from dfndr.format.schema import EncoderRecord, Modality, Space
+from dfndr_builders.layout_file import LAYOUT
 from dfndr_builders.pools.base import PoolShard, uid_of
 from dfndr_builders.stage import POOL_SCHEMA
 from dfndr_builders.vectors import vectors_column, vectors_type
 
-__all__ = ["CAPTIONS", "Dtype", "Layout", "Teacher", "imported_schema", "table_of", "uid_without_image"]
+__all__ = [
+    "CAPTIONS",
+    "NOTHING_PROMISED",
+    "Dtype",
+    "Layout",
+    "Promised",
+    "Teacher",
+    "imported_schema",
+    "table_of",
+    "uid_without_image",
+]
 
 Dtype = Literal["float16", "float32"]
 CAPTIONS = [pa.field("captions", pa.list_(pa.string())), pa.field("caption_models", pa.list_(pa.string()))]
@@ -29,7 +40,8 @@ class Teacher:
 
     `dim` is how many numbers of a row are its own, where several teachers' lie in one row (0: all of them).
     `distillation_scale` is what its similarities are multiplied by when a student learns from them; None: the
-    trained scale, of which such files say nothing either.
+    trained scale, of which such files say nothing either. `record` is all that is known of it, where an export of
+    dfndr's says so.
     """
 
     name: str
@@ -39,6 +51,35 @@ class Teacher:
     distillation_scale: float | None = None
     license: str = "unknown"
     logit_scale: float = 100.0
+    record: EncoderRecord | None = None
+
+
+@dataclass(frozen=True)
+class Promised:
+    """What is known of spaces before their files are looked at: what an export says of them, and what was asked for.
+
+    Vectors are stored in the type that was asked for, else as they were before they were exported, else as float16.
+    """
+
+    dtype: Dtype | None = None
+    unit_norm: bool = True
+    spaces: Mapping[str, Space] = field(default_factory=dict)
+
+    def space(self, modality: str, teacher: Teacher, dim: int, *, per_row: int = 1) -> Space:
+        """Return the space of a teacher's vectors; raises FormatError where other ones were promised."""
+        name = f"{modality}/{teacher.name}"
+        given = self.spaces.get(name)
+        if given is None:
+            return Space(
+                cast("Modality", modality), teacher.name, dim, per_row, self.dtype or "float16", self.unit_norm
+            )
+        if given.dim != dim:
+            do = "Export the dataset again."
+            raise FormatError(name, expected=f"{given.dim} dimensions, as {LAYOUT} says", found=str(dim), do=do)
+        return replace(given, dtype=self.dtype or given.dtype)
+
+
+NOTHING_PROMISED = Promised()
 
 
 class Layout(Protocol):
@@ -69,6 +110,13 @@ class Layout(Protocol):
     def shards(self) -> Sequence[PoolShard]:
         """List the shards in a fixed order; raises PoolError where there is none."""
 
+    def split(self, shard: PoolShard) -> str:
+        """Return the split that the shard's rows belong to."""
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether pictures lie in the files, so that `image` may not be null."""
+
     def uids(self, shard: PoolShard) -> list[str]:
         """Return the uids of the shard's rows, in order, without reading a vector."""
 
@@ -93,14 +141,14 @@ def table_of(
     """Return a table of the schema, null where nothing is given; `vectors` by space, of shape (rows, per_row, dim)."""
     rows = len(columns["uid"])
     arrays = []
-    for field in schema:
-        if field.name in vectors:
-            arrays.append(vectors_column(vectors[field.name]))
+    for column in schema:
+        if column.name in vectors:
+            arrays.append(vectors_column(vectors[column.name]))
         else:
-            values = columns.get(field.name) or [None] * rows
+            values = columns.get(column.name) or [None] * rows
             try:
-                arrays.append(pa.array(values, field.type))
+                arrays.append(pa.array(values, column.type))
             except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-                where, do = f"column {field.name!r}", "Rename it in the files: this name has a meaning of its own."
-                raise FormatError(where, expected=str(field.type), found=str(error)[:200], do=do) from error
+                where, do = f"column {column.name!r}", "Rename it in the files: this name has a meaning of its own."
+                raise FormatError(where, expected=str(column.type), found=str(error)[:200], do=do) from error
     return pa.Table.from_arrays(arrays, schema=schema)

@@ -4,99 +4,148 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
+from dfndr import storage
 from dfndr.format.manifest import Manifest, Shard, Step, canonical, write_manifest
-from dfndr.format.schema import EncoderRecord, Preprocess
 from dfndr.format.uid import pack_uids
 from dfndr.progress import SILENT, Progress
 from dfndr_builders.imports.check import CheckVectors
-from dfndr_builders.imports.layout import Layout, Teacher
+from dfndr_builders.imports.join import Beside, run_join
+from dfndr_builders.imports.layout import Layout
+from dfndr_builders.imports.pictured import FOUND, LookAtPictures, Missing, SettlePictures, with_picture_columns
+from dfndr_builders.imports.records import Imported, pool_of, recipe_of, record_of
 from dfndr_builders.output import claimed, sweep
 from dfndr_builders.phase import made_with, phase_digest, run_phase, step_of
+from dfndr_builders.pools.base import Pool
 from dfndr_builders.sources import count_files, counts_by_source
-from dfndr_builders.stage import Stage
+from dfndr_builders.stage import Chain, Stage
 from dfndr_builders.work import Job, Unit
 
-__all__ = ["Imported", "import_dataset"]
-
-_UNKNOWN = Preprocess((0, 0), (), (), "unknown", "unknown")
+__all__ = ["Join", "import_dataset"]
 
 
 @dataclass(frozen=True)
-class Imported:
-    """What a layout's files do not say: the dataset's name and licence, and which encoders gave the vectors."""
+class Join:
+    """Where the pictures and texts of the rows are (`None`: in the files themselves), and what to do without one.
 
-    name: str
-    license: str
-    teachers: tuple[Teacher, ...]
+    `thumbnail` is the longest side of the small picture that is kept, 0 for none.
+    """
+
+    pool: Pool | None = None
+    path: str = ""
+    missing: Missing = "keep"
+    thumbnail: int = 96
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows of a layout but those whose uid came before: positions by shard."""
+    """The rows of a layout but those whose uid came before (positions by shard), with what was found beside them."""
 
     layout: Layout
     repeats: Mapping[int, frozenset[int]]
+    beside: Beside | None = None
 
     def schema(self) -> pa.Schema:
-        return self.layout.schema()
+        given = self.layout.schema()
+        return given if self.beside is None else with_picture_columns(given)
 
     def read(self, unit: Unit) -> Iterator[pa.Table]:
+        shard = self.layout.shards()[unit.start]
         left_out, start = self.repeats.get(unit.start, frozenset()), 0
-        for table in self.layout.read(self.layout.shards()[unit.start]):
-            kept = [row for row in range(len(table)) if start + row not in left_out]
-            yield table if len(kept) == len(table) else table.take(pa.array(kept, pa.int64()))
-            start += len(table)
+        told = None if self.beside is None else self.beside.told(self.layout.uids(shard))
+        for table in self.layout.read(shard):
+            rows = len(table)
+            if self.beside is not None and told is not None:
+                table = self.beside.joined(table, told.slice(start, rows))
+            kept = [row for row in range(rows) if start + row not in left_out]
+            yield table if len(kept) == rows else table.take(pa.array(kept, pa.int64()))
+            start += rows
 
 
 def import_dataset(
-    layout: Layout, given: Imported, out: str | os.PathLike[str], *, progress: Progress = SILENT
+    layout: Layout,
+    given: Imported,
+    out: str | os.PathLike[str],
+    *,
+    join: Join | None = None,
+    progress: Progress = SILENT,
 ) -> Manifest:
     """Import a layout into the folder `out`; running it again goes on where it stopped.
 
     Of rows with one uid the first is kept, the others are dropped as `duplicate`; 16 bytes a row are held for that.
-    Rows with a vector that is not what the space promises fail as `vector_not_finite`. Raises PoolError and FormatError
-    where the files are no such layout, UsageError where `out` holds something else.
+    Rows with a vector that is not what the space promises fail as `vector_not_finite`. Where pictures are at hand, in
+    the files or in `join`, rows get their sizes, sha256 and thumbnails, and the manifest's provenance says how many of
+    them have none. Raises PoolError and FormatError where the files are no such layout, UsageError where `out` holds
+    something else.
     """
-    root, shards = os.fspath(out), layout.shards()
+    root, shards, how = os.fspath(out), layout.shards(), join or Join()
     listing = [[shard.name.rsplit("/", 1)[-1], shard.size_bytes] for shard in shards]
-    told = {"kind": layout.kind, "spaces": [space.to_json() for space in layout.spaces()], **asdict(given)}
+    told = {"kind": layout.kind, "spaces": [space.to_json() for space in layout.spaces()], **given.to_json()}
+    if how.pool is not None or layout.has_pictures:
+        told["pictures"] = {"join": how.path, "missing": how.missing, "thumbnail": how.thumbnail}
     recipe_digest = hashlib.sha256(canonical(told)).hexdigest()
     with claimed(root, recipe_digest):
-        digest = phase_digest("import", told=told, listing=listing)
-        repeats = _repeats(layout, progress)
-        stage: Stage = CheckVectors(layout.spaces())
-        job = Job(root, digest, _Rows(layout, repeats), stage, layout.spaces())
-        units = [Unit(number, "train", number, number + 1) for number in range(len(shards))]
-        sizes = [shard.size_bytes for shard in shards]
-        done = run_phase("import", job, units, progress, sizes=sizes)
+        uids, starts = _uids(layout, progress)
+        repeats = _repeats(uids, starts)
+        beside = None if how.pool is None else run_join(root, how.pool, np.unique(uids), how.thumbnail, progress)
+        records = [] if beside is None else [shard.to_json() for shard in beside.shards]
+        digest = phase_digest("import", told=told, listing=listing, beside=records)
+        job = Job(root, digest, _Rows(layout, repeats, beside), _stages(layout, how), layout.spaces())
+        units = [Unit(number, layout.split(shard), number, number + 1) for number, shard in enumerate(shards)]
+        done = run_phase("import", job, units, progress, sizes=[shard.size_bytes for shard in shards])
         whole = tuple(_with_repeats(shard, len(repeats.get(shard.index, ()))) for shard in done)
+        provenance: dict[str, object] = {"phase": digest, "pools": [pool_of(layout)], "made_with": made_with()}
+        if "pictures" in told:
+            provenance["pictures"] = {"join": how.path, **_pictures(root, whole)}
         manifest = Manifest(
             name=given.name,
             license=given.license,
-            recipe=_recipe(layout, given),
+            recipe=recipe_of(layout, given),
             recipe_digest=recipe_digest,
             seed=0,
             spaces=layout.spaces(),
-            encoders={teacher.name: _record(teacher, layout) for teacher in given.teachers},
+            encoders={teacher.name: record_of(teacher, layout) for teacher in given.teachers},
             scorers={},
             shards=whole,
             funnel=(_step(root, layout, whole),),
-            provenance={"phase": digest, "pools": [_pool(layout)], "made_with": made_with()},
+            provenance=provenance,
         )
         write_manifest(root, manifest)
         sweep(root, manifest)
     return manifest
 
 
-def _repeats(layout: Layout, progress: Progress) -> dict[int, frozenset[int]]:
-    """Return, by shard, the positions of rows whose uid stood in a row before."""
+def _stages(layout: Layout, how: Join) -> Stage:
+    """Return the stages that rows go through: their vectors are looked at, and their pictures where there are any."""
+    stages: list[Stage] = [CheckVectors(layout.spaces())]
+    if how.pool is None and layout.has_pictures:
+        stages.append(LookAtPictures(how.thumbnail))
+    if how.pool is not None or layout.has_pictures:
+        stages.append(SettlePictures(how.missing))
+    return Chain(tuple(stages))
+
+
+def _pictures(root: str, shards: Sequence[Shard]) -> dict[str, int]:
+    """Return how many rows that are there have a picture, and how many have none, by what is wrong."""
+    import pyarrow.parquet as pq
+
+    found: Counter[str] = Counter()
+    for shard in shards:
+        with storage.open_read(storage.join(root, shard.files["rows"].path)) as file:
+            found.update(pq.read_table(file, columns=["picture"])["picture"].to_pylist())
+    return {FOUND: found.pop(FOUND, 0), **dict(sorted(found.items()))}
+
+
+def _uids(layout: Layout, progress: Progress) -> tuple[npt.NDArray[np.bytes_], list[int]]:
+    """Return the uids of all rows, 16 bytes each, and where each shard's begin."""
     packed, starts = [], [0]
     with progress.task("read uids", None) as task:
         for shard in layout.shards():
@@ -104,7 +153,12 @@ def _repeats(layout: Layout, progress: Progress) -> dict[int, frozenset[int]]:
             starts.append(starts[-1] + len(packed[-1]))
             task.advance(len(packed[-1]))
     uids = np.concatenate(packed) if packed else np.empty((0, 16), dtype=np.uint8)
-    _, firsts = np.unique(uids.view("V16").ravel(), return_index=True)
+    return uids.view("S16").reshape(-1), starts
+
+
+def _repeats(uids: npt.NDArray[np.bytes_], starts: Sequence[int]) -> dict[int, frozenset[int]]:
+    """Return, by shard, the positions of rows whose uid stood in a row before."""
+    _, firsts = np.unique(uids, return_index=True)
     is_first = np.zeros(len(uids), dtype=bool)
     is_first[firsts] = True
     found = {
@@ -128,46 +182,3 @@ def _step(root: str, layout: Layout, shards: Sequence[Shard]) -> Step:
         dropped = {"source": layout.source, "outcome": "dropped", "reason": "duplicate", "count": repeats}
         counted = pa.concat_tables([counted, pa.Table.from_pylist([dropped], schema=counted.schema)])
     return step_of("import", shards, counts_by_source(counted))
-
-
-def _record(teacher: Teacher, layout: Layout) -> EncoderRecord:
-    """Return what is known of an encoder: what it is called. No hash of its weights stands in such files."""
-    dims = {space.dim for space in layout.spaces() if space.encoder == teacher.name}
-    return EncoderRecord(
-        name=teacher.name,
-        model=teacher.model,
-        pretrained=teacher.pretrained,
-        weights_sha256="",
-        dim=dims.pop(),
-        context_length=0,
-        preprocess=_UNKNOWN,
-        precision="fp32",
-        logit_scale=teacher.logit_scale,
-        license=teacher.license,
-        batch_size=64,
-        threads=2,
-        distillation_scale=teacher.distillation_scale,
-    )
-
-
-def _pool(layout: Layout) -> dict[str, object]:
-    given = {"kind": layout.kind, "path": layout.path, "source": layout.source, "license": layout.license}
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def _recipe(layout: Layout, given: Imported) -> str:
-    """Return what was imported as TOML, for people: a build has no use for it."""
-
-    def lines(values: Mapping[str, object]) -> list[str]:
-        return [f"{name} = {_toml(value)}" for name, value in values.items() if value is not None]
-
-    text = [f"# {layout.kind}, imported", *lines({"name": given.name, "license": given.license}), "", "[import]"]
-    text += lines(_pool(layout))
-    for teacher in given.teachers:
-        text += ["", "[[import.encoder]]", *lines(asdict(teacher))]
-    return "\n".join(text) + "\n"
-
-
-def _toml(value: object) -> str:
-    """Return a string or a number as TOML: JSON's escapes are TOML's."""
-    return canonical(value).decode() if isinstance(value, str) else repr(value)

@@ -18,12 +18,11 @@ import pyarrow as pa
 from dfndr_builders.pools.base import PoolShard, Sample, tables_of
 from dfndr_builders.pools.files import MAX_FILE_BYTES, Damaged, PoolFile, damage, files_of, shards_of
 from dfndr_builders.pools.parts import PartsPool
+from dfndr_builders.pools.tars import StrictHeader
 
 __all__ = ["WebDatasetPool"]
 
 _LOG = logging.getLogger(__name__)
-_MAX_HEADER_BYTES = 1 << 20
-_HELD_IN_MEMORY = (b"x", b"g", b"X", b"L", b"K")  # long names and other extensions, which tarfile reads whole
 
 
 @dataclass(frozen=True)
@@ -89,25 +88,9 @@ def _key_and_suffix(name: str) -> tuple[str, str]:
     return folder + slash + stem, suffix.lower()
 
 
-class _Header(tarfile.TarInfo):
-    """A header that is damaged raises: tarfile would take it, and a missing end, for the end of the archive."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
-        if len(buf) == tarfile.BLOCKSIZE and not any(buf):
-            return super().frombuf(buf, encoding, errors)  # the end mark, which tarfile knows
-        try:
-            header = super().frombuf(buf, encoding, errors)
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(str(error) if buf else "the end mark is missing") from error
-        if header.size < 0 or (header.type in _HELD_IN_MEMORY and header.size > _MAX_HEADER_BYTES):
-            raise tarfile.ReadError(f"a header of {header.size} bytes")
-        return header
-
-
 def _opened(file: PoolFile) -> tarfile.TarFile:
     with damage():
-        return tarfile.open(fileobj=cast("IO[bytes]", file), mode="r|*", tarinfo=_Header)
+        return tarfile.open(fileobj=cast("IO[bytes]", file), mode="r|*", tarinfo=StrictHeader)
 
 
 def _next(archive: tarfile.TarFile) -> tarfile.TarInfo | None:

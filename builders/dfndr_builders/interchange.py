@@ -1,0 +1,73 @@
+"""The verbs of other tools' layouts: a dataset of what they computed, and a dataset as they read it."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Literal
+
+import typer
+
+from dfndr_builders.options import AsJson, DatasetPath, Out
+
+__all__ = ["export", "import_"]
+
+
+def import_(
+    kind: Annotated[Literal["clip-retrieval", "dr"], typer.Argument(metavar="KIND", help="What wrote the files.")],
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="clip-retrieval: its folder; dr: tars, with braces or globs.")
+    ],
+    out: Out,
+    name: Annotated[str | None, typer.Option(help="What the dataset is called.")] = None,
+    license: Annotated[str | None, typer.Option(help="The licence of the dataset; yours to know.")] = None,
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=MODEL/WEIGHTS[:DIM[:SCALE]]", help="Which model gave the vectors; in order where several."
+        ),
+    ] = None,
+    teachers: Annotated[
+        Literal["datacompdr", "dfndr"] | None, typer.Option(help="The encoders of a published set, instead.")
+    ] = None,
+    dtype: Annotated[
+        Literal["float16", "float32"] | None,
+        typer.Option(help="How vectors are stored; float16, or as an export says they were."),
+    ] = None,
+    any_length: Annotated[bool, typer.Option("--any-length", help="Vectors need not be of length one.")] = False,
+    source: Annotated[str | None, typer.Option(help="What the rows' source is called.")] = None,
+    join: Annotated[
+        str | None,
+        typer.Option(metavar="RECIPE-OR-TARS", help="Where the rows' pictures and captions are; joined by uid."),
+    ] = None,
+    missing: Annotated[
+        Literal["keep", "drop"], typer.Option(help="What becomes of rows without a picture, where there are pictures.")
+    ] = "keep",
+    thumbnail: Annotated[int, typer.Option(min=0, max=1024, help="Longest side of the small pictures; 0: none.")] = 96,
+    as_json: AsJson = False,
+) -> None:
+    """Make a dataset of vectors that another tool computed; run it again to go on where it stopped."""
+    from dfndr.console import console_progress
+    from dfndr.describe import describe, facts
+    from dfndr_builders.imports import Join, import_dataset, open_import, open_join
+    from dfndr_builders.imports.published import TEACHERS, parse_teacher
+
+    given = TEACHERS[teachers] if teachers else tuple(parse_teacher(words) for words in encoder or [])
+    about = {"name": name, "license": license, "dtype": dtype, "unit_norm": not any_length, "source": source}
+    layout, imported = open_import(kind, path, given, **about)  # type: ignore[arg-type]
+    how = Join(open_join(join) if join else None, join or "", missing, thumbnail)
+    manifest = import_dataset(layout, imported, out, join=how, progress=console_progress())
+    typer.echo(json.dumps(facts(manifest), indent=1) if as_json else describe(manifest))
+
+
+def export(
+    dataset: DatasetPath,
+    kind: Annotated[Literal["gallery", "atlas", "parquet"], typer.Argument(metavar="KIND", help="What to write.")],
+    out: Out,
+    rows: Annotated[int | None, typer.Option(help="How many rows of a gallery (200) or an atlas (50,000).")] = None,
+    space: Annotated[str | None, typer.Option(help="Whose neighbours, or whose vectors alone.")] = None,
+) -> None:
+    """Write a dataset for other tools: gallery (static HTML), atlas (Embedding Atlas), parquet (rows and vectors)."""
+    from dfndr.console import console_progress
+    from dfndr_builders.exports import export as run
+
+    typer.echo(run(dataset, kind, out, rows=rows, space=space, progress=console_progress()))
