@@ -10,12 +10,13 @@ import os
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from dfndr import __version__
 from dfndr.errors import DfndrError, UsageError
+from dfndr.head_verbs import AsJson, DatasetPath, train_head, train_scorer
 
 __all__ = ["app", "main"]
 
@@ -29,8 +30,6 @@ app = typer.Typer(
 )
 
 _INTERRUPTED = 130
-DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's folder or URL.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 
 
 def _version(asked: bool) -> None:
@@ -125,81 +124,8 @@ def search(
         typer.echo(f"{place:>3}  {row['score']:.4f}  {row['uid']}  {printable(str(row['text']))}")
 
 
-@app.command("train-head")
-def train_head(
-    dataset: DatasetPath,
-    out: Annotated[Path, typer.Option(help="Where the head goes.")],
-    kind: Annotated[Literal["linear", "mlp"], typer.Option(help="The shape of the head.")] = "linear",
-    loss: Annotated[Literal["clip", "siglip"], typer.Option(help="The loss.")] = "clip",
-    image: Annotated[str | None, typer.Option(help="The image space; the first one by default.")] = None,
-    text: Annotated[list[str] | None, typer.Option(help="Text or caption spaces; those of the same encoder.")] = None,
-    epochs: Annotated[int, typer.Option(min=1)] = 10,
-    batch_size: Annotated[int, typer.Option(min=2)] = 1024,
-    learning_rate: Annotated[float, typer.Option(min=0)] = 1e-3,
-    seed: int = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    as_json: AsJson = False,
-) -> None:
-    """Train a small head on cached vectors; writes weights, metrics and a loss curve."""
-    from dfndr.console import console_progress
-    from dfndr.dataset import open_dataset
-    from dfndr.heads.train import train_head as train
-
-    result = train(
-        open_dataset(dataset, progress=console_progress()),
-        out,
-        kind=kind,
-        loss=loss,
-        image=image,
-        text=text,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
-        device=device,
-        progress=console_progress(),
-    )
-    typer.echo(json.dumps(result.to_json(), indent=1) if as_json else str(result))
-
-
-@app.command("train-scorer")
-def train_scorer(
-    dataset: DatasetPath,
-    out: Annotated[Path, typer.Option(help="Where the scorer goes.")],
-    space: Annotated[
-        str | None, typer.Option(help="The space to learn from; the first image space by default.")
-    ] = None,
-    label: Annotated[str | None, typer.Option(help="A column of booleans: which rows are positive.")] = None,
-    positives: Annotated[
-        Path | None, typer.Option(help="A file with the uids of the positive rows, one on each line.")
-    ] = None,
-    l2: Annotated[float, typer.Option(min=0, help="How strongly large weights are held back.")] = 1e-3,
-    balanced: Annotated[bool, typer.Option("--balanced", help="Let both classes weigh the same.")] = False,
-    held_out: Annotated[
-        float | None, typer.Option(help="Measure on this share of the rows, not on the validation split.")
-    ] = None,
-    seed: int = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Train a linear yes or no on cached vectors, to score rows by; writes weights and metrics."""
-    from dfndr.console import console_progress
-    from dfndr.dataset import open_dataset
-    from dfndr.heads.scorer_train import read_positives
-    from dfndr.heads.scorer_train import train_scorer as train
-
-    result = train(
-        open_dataset(dataset, progress=console_progress()),
-        out,
-        space=space,
-        labels=label,
-        positives=None if positives is None else read_positives(str(positives)),
-        l2=l2,
-        balanced=balanced,
-        held_out=held_out,
-        seed=seed,
-        progress=console_progress(),
-    )
-    typer.echo(json.dumps(result.to_json(), indent=1) if as_json else str(result))
+app.command("train-head")(train_head)
+app.command("train-scorer")(train_scorer)
 
 
 @app.command("eval")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dfndr.errors import DataError, MissingExtra, UsageError
 from dfndr.heads.retrieval import Comparison, Retrieval
+from dfndr.heads.sides import Side, is_there
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,15 +34,17 @@ def paired_spaces(
 ) -> tuple[str, tuple[str, ...]]:
     """Fill in what was not said: the first image space, and the text and caption spaces of the same encoder.
 
+    Either may join the spaces of several encoders, `image/a+image/b`; see `dfndr.heads.sides`.
+
     Raises UsageError where there are none, or where a space is of the wrong modality.
     """
     spaces = dataset.spaces
     image = image or next((name for name, space in spaces.items() if space.modality == "image"), "image/...")
-    encoder = dataset.space(image).encoder
-    there = [name for name, space in spaces.items() if space.modality != "image" and space.encoder == encoder]
-    texts = tuple(text or ()) or tuple(sorted(there, reverse=True)) or (f"text/{encoder}",)
-    wrong = [name for name in texts if dataset.space(name).modality == "image"]
-    if wrong or dataset.space(image).modality != "image":
+    side = Side.of(dataset, image)
+    own = (side.of_encoders("text"), side.of_encoders("caption"))
+    texts = tuple(text or ()) or tuple(name for name in own if is_there(dataset, name)) or own[:1]
+    wrong = [name for name in texts if Side.of(dataset, name).modality == "image"]
+    if wrong or side.modality != "image":
         found = f"{image} with {', '.join(texts)}"
         raise UsageError(
             "spaces", expected="an image space with text or caption spaces", found=found, do="Name others."
@@ -68,10 +71,10 @@ def compare(
 
         head = Head.load(head)
     if head is not None and head.origin is not None:
-        image = image or next((name for name in (head.origin.image,) if name in dataset.spaces), None)
-        text = text or next((name for name in head.origin.text if name in dataset.spaces), None)
+        image = image or next((name for name in (head.origin.image,) if is_there(dataset, name)), None)
+        text = text or next((name for name in head.origin.text if is_there(dataset, name)), None)
     image, (text, *_) = paired_spaces(dataset, image, [text] if text else None)
-    comparable = head is None or dataset.space(image).dim == dataset.space(text).dim
+    comparable = head is None or Side.of(dataset, image).dim == Side.of(dataset, text).dim
     before = evaluate_retrieval(dataset, image=image, text=text, split=split, ks=ks) if comparable else None
     after = head and evaluate_retrieval(dataset, image=image, text=text, head=head, split=split, ks=ks)
     return Comparison(image, text, before, after)
@@ -110,7 +113,7 @@ def evaluate_retrieval(
         )
     with torch.inference_mode():
         encode_image, encode_text, device = _encoders(head)
-        first_views = (shard[:, 0] for shard in rows.mapped(image))
+        first_views = (shard[:, 0] for shard in Side.of(rows, image).mapped(rows))
         image_vectors = torch.cat([encode_image(_tensor(view, device)) for view in first_views])
         text_vectors = encode_text(_tensor(strings.vectors, device))
         _check(image_vectors, text_vectors, image, texts[0])
@@ -140,8 +143,9 @@ def _texts(dataset: Dataset, space: str) -> _Texts:
     import numpy as np
     import pyarrow.compute as pc
 
-    vectors = dataset.vectors(space)
-    if dataset.space(space).modality == "text":
+    side = Side.of(dataset, space)
+    vectors = side.vectors(dataset)
+    if side.modality == "text":
         strings = dataset.rows(["text"])["text"].combine_chunks()
         row, place = np.arange(len(strings)), np.zeros(len(strings), dtype=np.int64)
     else:

@@ -12,6 +12,7 @@ from dfndr.errors import FormatError, UsageError
 from dfndr.format.schema import Space
 from dfndr.heads.evaluate import paired_spaces
 from dfndr.heads.scorer import Fits, Scorer
+from dfndr.heads.sides import Side, is_there
 from dfndr.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def shard_scores(
     else:
         names, score = _pair(dataset, opened, space), _cosines(opened)
     with progress.task("head scores", len(dataset)) as task:
-        for shards in zip(*(dataset.mapped(name) for name in names), strict=True):
+        for shards in zip(*(Side.of(dataset, name).mapped(dataset) for name in names), strict=True):
             scores = np.empty(len(shards[0]), dtype=np.float32)
             for start in range(0, len(scores), _CHUNK_ROWS):
                 rows = slice(start, start + _CHUNK_ROWS)
@@ -109,22 +110,22 @@ def _words(dataset: Dataset, space: str) -> str:
 
 def _pair(dataset: Dataset, head: Head, space: str | None) -> list[str]:
     """Return the image space and the text space that a contrastive head is to look at."""
-    image, spaces = None, dataset.spaces
+    image = None
     if head.origin is not None:
-        image = head.origin.image if head.origin.image in spaces else None
-        own = [name for name in head.origin.text if name in spaces]
+        image = head.origin.image if is_there(dataset, head.origin.image) else None
+        own = [name for name in head.origin.text if is_there(dataset, name)]
         if space is None and (image is None or not own):
             expected = f"{head.origin.image} with one of: {', '.join(head.origin.text)}"
             do = "Name the text space with `space`, if it holds vectors of the same encoder."
-            raise UsageError("spaces of the head", expected=expected, found=f"{list(spaces)}", do=do)
+            raise UsageError("spaces of the head", expected=expected, found=f"{list(dataset.spaces)}", do=do)
         space = space or own[0]
     if image is None and space is not None:
-        image = f"image/{dataset.space(space).encoder}"
+        image = Side.of(dataset, space).of_encoders("image")
     found, (text, *_) = paired_spaces(dataset, image, [space] if space else None)
     for name, dim in ((found, head.image_dim), (text, head.text_dim)):
-        if dataset.space(name).dim != dim:
+        if Side.of(dataset, name).dim != dim:
             expected, do = f"vectors of {dim} dimensions", "Use the spaces that the head was made for."
-            raise UsageError(f"space {name}", expected=expected, found=f"{dataset.space(name).dim}", do=do)
+            raise UsageError(f"space {name}", expected=expected, found=f"{Side.of(dataset, name).dim}", do=do)
     return [found, text]
 
 

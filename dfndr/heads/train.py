@@ -16,9 +16,10 @@ from dfndr import storage
 from dfndr.errors import DataError, UsageError
 from dfndr.heads.curve import CurvePoint, write_curve
 from dfndr.heads.evaluate import evaluate_retrieval, paired_spaces
+from dfndr.heads.objective import HeadLoss, Objective
 from dfndr.heads.plan import Plan
 from dfndr.heads.retrieval import Comparison, Retrieval
-from dfndr.losses.contrastive import LOSSES, LossName
+from dfndr.heads.sides import Side
 from dfndr.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class TrainedHead:
     head: Head
     curve: tuple[CurvePoint, ...]
     metrics: tuple[Comparison, ...]
+    loss: HeadLoss = "clip"
 
     def to_json(self) -> dict[str, object]:
         """Return a JSON object of the metrics, the number of steps and the last loss."""
@@ -49,9 +51,7 @@ class TrainedHead:
         return {"steps": len(self.curve), "loss": self.curve[-1].loss, "metrics": metrics}
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.head.kind} head, {self.head.loss} loss {self.curve[-1].loss:.3f} after {len(self.curve):,} steps"
-        ]
+        lines = [f"{self.head.kind} head, {self.loss} loss {self.curve[-1].loss:.3f} after {len(self.curve):,} steps"]
         return "\n".join([*lines, *map(str, self.metrics)])
 
 
@@ -62,7 +62,11 @@ def train_head(
     image: str | None = None,
     text: Sequence[str] | None = None,
     kind: HeadKind = "linear",
-    loss: LossName = "clip",
+    loss: HeadLoss = "clip",
+    teachers: Sequence[str] = (),
+    contrastive_weight: float = 0.0,
+    distillation_weight: float = 1.0,
+    teacher_per_row: bool = False,
     epochs: int = 10,
     steps: int | None = None,
     batch_size: int = 1024,
@@ -75,10 +79,16 @@ def train_head(
 ) -> TrainedHead:
     """Train a head with AdamW and write `head.safetensors`, `head.json`, `curve.csv` and `curve.png` to `out`.
 
-    Spaces default to the first image space with the text and caption spaces of its encoder. With several text spaces
-    a step's loss is the mean over them, each against the same images, as DataCompDR does with real and synthetic
-    captions (Vasu et al. 2024, arXiv 2311.17049). `steps` goes before `epochs`; the rate rises over the `warmup` share
-    of them, then falls along a cosine. A CLIP head starts at its encoder's own logit scale.
+    Spaces default to the first image space with the text and caption spaces of its encoder; `image/a+image/b` joins the
+    vectors of several. With several text spaces a step's loss is the mean over them, each against the same images, as
+    DataCompDR does with real and synthetic captions (Vasu et al. 2024, arXiv 2311.17049). Of each row one view and one
+    caption is drawn a step. `steps` goes before `epochs`; the rate rises over the `warmup` share of them, then falls
+    along a cosine. A CLIP head starts at its encoder's own logit scale.
+
+    The losses `distillation` and `sigmoid-distillation` learn from the similarities that `teachers` see, by their own
+    cached vectors of the same view and text: the mean of all of them, or of each row one that is drawn for it
+    (`teacher_per_row`). Teachers are encoders, `name`, `name=SCALE` or `name=SCALE,BIAS`; by default all that have the
+    spaces, with the numbers they were recorded with. `contrastive_weight` mixes in the loss of the pairs themselves.
 
     Raises UsageError for arguments that make no sense, and DataError where the loss or the weights stop being finite:
     the last good weights are then what `out` holds.
@@ -91,6 +101,14 @@ def train_head(
     if out is not None:
         _check_place(os.fspath(out))
     image, texts = paired_spaces(dataset, image, text)
+    goal = Objective(
+        loss,
+        Side.of(dataset, image),
+        tuple(Side.of(dataset, name) for name in texts),
+        contrastive_weight=contrastive_weight,
+        distillation_weight=distillation_weight,
+        teacher_per_row=teacher_per_row,
+    ).taught(dataset, teachers)
     train = dataset.split("train")
     if len(train) < 2:
         do = "Build the dataset with more rows, or a smaller share in `output.validation`."
@@ -98,19 +116,20 @@ def train_head(
     plan = plan.for_rows(len(train))
     head = Head(
         kind,
-        image_dim=dataset.space(image).dim,
-        text_dim=_one_dim(dataset, texts),
-        loss=loss,
-        logit_scale=_own_scale(dataset, image, texts) if loss == "clip" else None,
+        image_dim=goal.image.dim,
+        text_dim=_one_dim(goal.texts),
+        loss=goal.head_loss,
+        logit_scale=_own_scale(dataset, goal) if goal.head_loss == "clip" else None,
         seed=seed,
     ).to(pick_device(device))
-    origin = Origin(dataset.manifest.name, dataset.digest, image, texts, steps=0, training=asdict(plan))
+    training = {**asdict(plan), **goal.record()}
+    origin = Origin(dataset.manifest.name, dataset.digest, image, texts, steps=0, training=training)
     before = _measure(dataset, head, image, texts)
     if not before:
         progress.say("The validation split is empty, so retrieval is not measured.")
     loader = Loader(
         train,
-        spaces=[image, *texts],
+        spaces=goal.spaces,
         columns=(),
         batch_size=plan.batch_size,
         shuffle="exact",
@@ -120,7 +139,7 @@ def train_head(
     )
     curve: list[CurvePoint] = []
     try:
-        _fit(head, loader, image, texts, plan, curve, progress)
+        _fit(head, loader, goal, plan, curve, progress)
     except DataError:
         if out is not None and curve:
             head.origin = replace(origin, steps=len(curve))
@@ -131,7 +150,7 @@ def train_head(
     head.origin = replace(origin, steps=len(curve), metrics=tuple(comparison.to_json() for comparison in metrics))
     if out is not None:
         _keep(out, head, curve, _summary(metrics))
-    return TrainedHead(head, tuple(curve), metrics)
+    return TrainedHead(head, tuple(curve), metrics, loss)
 
 
 def _check_place(out: str) -> None:
@@ -142,19 +161,20 @@ def _check_place(out: str) -> None:
         raise UsageError(out, expected="a new folder, or one with a head", found=f"{there[0]!r}", do=do)
 
 
-def _one_dim(dataset: Dataset, texts: Sequence[str]) -> int:
-    dims = {dataset.space(name).dim for name in texts}
+def _one_dim(texts: Sequence[Side]) -> int:
+    dims = {side.dim for side in texts}
     if len(dims) != 1:
         do = "Name text spaces of one encoder: they share one side of the head."
-        raise UsageError(f"spaces {', '.join(texts)}", expected="one dimension", found=f"{sorted(dims)}", do=do)
+        names = ", ".join(side.name for side in texts)
+        raise UsageError(f"spaces {names}", expected="one dimension", found=f"{sorted(dims)}", do=do)
     return dims.pop()
 
 
-def _own_scale(dataset: Dataset, image: str, texts: Sequence[str]) -> float | None:
-    """Return the logit scale that the encoder was trained with, if all spaces are its own and the scale makes sense."""
-    encoders = {dataset.space(name).encoder for name in (image, *texts)}
-    scale = dataset.manifest.encoders[encoders.pop()].logit_scale
-    return scale if not encoders and 1 <= scale <= 100 else None
+def _own_scale(dataset: Dataset, goal: Objective) -> float | None:
+    """Return the mean logit scale that the encoders were trained with, if both sides are theirs and it makes sense."""
+    encoders = {side.encoders for side in (goal.image, *goal.texts)}
+    scales = [dataset.manifest.encoders[encoder].logit_scale for encoder in goal.image.encoders]
+    return sum(scales) / len(scales) if len(encoders) == 1 and all(1 <= scale <= 100 for scale in scales) else None
 
 
 def _measure(dataset: Dataset, head: Head, image: str, texts: Sequence[str]) -> dict[str, Retrieval]:
@@ -166,8 +186,7 @@ def _measure(dataset: Dataset, head: Head, image: str, texts: Sequence[str]) -> 
 def _fit(
     head: Head,
     loader: Loader,
-    image: str,
-    texts: Sequence[str],
+    goal: Objective,
     plan: Plan,
     curve: list[CurvePoint],
     progress: Progress,
@@ -175,7 +194,7 @@ def _fit(
     """Train in place and add to the curve; where a DataError ends it, the head is left with its last good weights."""
     import torch
 
-    loss_of, optimizer = LOSSES[head.loss], _optimizer(head, plan)
+    optimizer = _optimizer(head, plan)
     good, recent = _copy(head), list[tuple[float, torch.Tensor, torch.Tensor]]()
     try:
         with progress.task("train head", plan.steps, "steps") as task:
@@ -183,9 +202,7 @@ def _fit(
                 rate = plan.rate(step - 1)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
-                images = head.encode_image(batch[image])
-                losses = [loss_of(head.logits(images, head.encode_text(batch[text]))) for text in texts]
-                loss = torch.stack(losses).mean()
+                loss = goal(head, batch)
                 recent.append((rate, loss.detach(), head.log_scale.detach().exp()))
                 optimizer.zero_grad()
                 loss.backward()
@@ -253,6 +270,6 @@ def _summary(metrics: Sequence[Comparison]) -> str:
 
 def _keep(out: str | os.PathLike[str], head: Head, curve: Sequence[CurvePoint], summary: str) -> None:
     head.save(out)
-    name = head.origin.dataset if head.origin else "a dataset"
-    title = f"{head.kind} head on {name}, {head.loss} loss, {len(curve):,} steps"
+    name, loss = (head.origin.dataset, head.origin.training["loss"]) if head.origin else ("a dataset", head.loss)
+    title = f"{head.kind} head on {name}, {loss} loss, {len(curve):,} steps"
     write_curve(out, curve, title=title, subtitle=summary)

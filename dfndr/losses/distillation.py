@@ -75,14 +75,20 @@ def logits_of(images: torch.Tensor, texts: torch.Tensor, *, scale: Scale, bias: 
 
 
 def distillation_loss(
-    images: torch.Tensor, texts: torch.Tensor, *, scale: Scale, teachers: Sequence[Teacher]
+    images: torch.Tensor,
+    texts: torch.Tensor,
+    *,
+    scale: Scale,
+    teachers: Sequence[Teacher],
+    teacher_of: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the cross-entropy of the student's softmax against the mean of the teachers', over both ways.
 
     With P = mean over k of softmax(s_k A_k B_k^T), taken over rows, and Q likewise over columns, and student logits
     z = scale * images @ texts.T, it is (CE(P, softmax(z)) + CE(Q, softmax(z^T))) / 2, each the mean over its rows. The
     published equation has the mean over k of Kullback-Leibler divergences in place of CE: less by the teachers' mean
-    entropy, with the same gradients.
+    entropy, with the same gradients. With `teacher_of`, int64 of shape (n,), row i of P and of Q is that of one teacher
+    alone; drawn at random, it has the same gradients on average.
     """
     from torch.nn.functional import cross_entropy
 
@@ -90,23 +96,30 @@ def distillation_loss(
     seen = _seen_by(teachers, logits)
     loss = logits.new_zeros(())
     for ours, theirs in ((logits, seen), (logits.T, [each.T for each in seen])):
-        loss = loss + cross_entropy(ours, _mean([each.softmax(dim=1) for each in theirs]).to(ours)) / 2
+        loss = loss + cross_entropy(ours, _targets([each.softmax(dim=1) for each in theirs], teacher_of).to(ours)) / 2
     return loss
 
 
 def sigmoid_distillation_loss(
-    images: torch.Tensor, texts: torch.Tensor, *, scale: Scale, bias: Scale, teachers: Sequence[Teacher]
+    images: torch.Tensor,
+    texts: torch.Tensor,
+    *,
+    scale: Scale,
+    bias: Scale,
+    teachers: Sequence[Teacher],
+    teacher_of: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the binary cross-entropy of the student's pair probabilities against the mean of the teachers'.
 
     With q_ij = mean over k of sigmoid(s_k a_i . b_j + bias_k) and z_ij = scale * image_i . text_j + bias, it is the sum
     over all pairs of -q_ij log sigmoid(z_ij) - (1 - q_ij) log sigmoid(-z_ij), divided by the number of images. With
     teachers that are certain of the matching pairs it is the SigLIP loss (Zhai et al. 2023, arXiv 2303.15343).
+    With `teacher_of`, q_ij is that of image i's one teacher.
     """
     from torch.nn.functional import binary_cross_entropy_with_logits
 
     logits = logits_of(images, texts, scale=scale, bias=bias)
-    targets = _mean([each.sigmoid() for each in _seen_by(teachers, logits)]).to(logits)
+    targets = _targets([each.sigmoid() for each in _seen_by(teachers, logits)], teacher_of).to(logits)
     return binary_cross_entropy_with_logits(logits, targets, reduction="sum") / len(logits)
 
 
@@ -120,6 +133,7 @@ def reinforced_loss(
     distillation_weight: float = 1.0,
     form: Form = "softmax",
     bias: Scale = 0.0,
+    teacher_of: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the sum over kinds of texts (real, synthetic) of the two losses of each, by their weights.
 
@@ -134,12 +148,16 @@ def reinforced_loss(
         if contrastive_weight:
             logits = logits_of(images, theirs, scale=scale, bias=bias if form == "sigmoid" else 0.0)
             terms.append(contrastive_weight * (siglip_loss(logits) if form == "sigmoid" else clip_loss(logits)))
-        if distillation_weight and form == "sigmoid":
-            found = sigmoid_distillation_loss(images, theirs, scale=scale, bias=bias, teachers=teachers[kind])
-            terms.append(distillation_weight * found)
-        elif distillation_weight:
-            found = distillation_loss(images, theirs, scale=scale, teachers=teachers[kind])
-            terms.append(distillation_weight * found)
+        if not distillation_weight:
+            continue
+        seen = teachers[kind]
+        if form == "sigmoid":
+            found = sigmoid_distillation_loss(
+                images, theirs, scale=scale, bias=bias, teachers=seen, teacher_of=teacher_of
+            )
+        else:
+            found = distillation_loss(images, theirs, scale=scale, teachers=seen, teacher_of=teacher_of)
+        terms.append(distillation_weight * found)
     return sum(terms[1:], start=terms[0])
 
 
@@ -156,10 +174,14 @@ def _seen_by(teachers: Sequence[Teacher], logits: torch.Tensor) -> list[torch.Te
     return seen
 
 
-def _mean(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+def _targets(seen: Sequence[torch.Tensor], teacher_of: torch.Tensor | None) -> torch.Tensor:
+    """Return the mean of the teachers' targets, or of each row those of its own teacher."""
     import torch
 
-    return torch.stack(list(tensors)).mean(dim=0)
+    stacked = torch.stack(list(seen))
+    if teacher_of is None:
+        return stacked.mean(dim=0)
+    return stacked[teacher_of, torch.arange(len(teacher_of), device=stacked.device)]
 
 
 def _check(

@@ -119,6 +119,32 @@ def test_the_sigmoid_form_adds_the_siglip_loss_by_its_weight():
     assert both.item() == pytest.approx((alone + contrastive / 4).item(), abs=1e-12)
 
 
+@pytest.mark.parametrize("form", ["softmax", "sigmoid"])
+def test_a_pair_may_learn_from_one_teacher_alone(form):
+    image, text, chosen = STUDENT["images"], STUDENT["real"], [1, 0, 0, 1]
+    given = Teacher.each(TEACHERS["images"], TEACHERS["real"], scales=(7.0, 6.0), biases=(-3.0, -1.0))
+    common = dict(scale=5.0, bias=-2.0, form=form, teachers=[given])
+    found = reinforced_loss(image, [text], teacher_of=torch.tensor(chosen), **common)
+    z, expected = 5.0 * image @ text.T - 2.0, 0.0
+    for row, teacher in enumerate(given[number] for number in chosen):
+        seen = teacher.scale * teacher.images @ teacher.texts.T + teacher.bias
+        if form == "softmax":
+            expected -= float(seen[row].softmax(0) @ z[row].log_softmax(0)) / 8
+            expected -= float(seen[:, row].softmax(0) @ z[:, row].log_softmax(0)) / 8
+        else:
+            wanted, ours = seen[row].sigmoid(), z[row].sigmoid()
+            expected -= float((wanted * ours.log() + (1 - wanted) * (1 - ours).log()).sum()) / 4
+    assert found.item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_teachers_drawn_for_each_row_have_the_mean_of_them_all_as_their_mean():
+    every = [torch.tensor([number] * 4) for number in (0, 1)]
+    real = [STUDENT["images"], [STUDENT["real"]]]
+    given = dict(scale=20.0, teachers=[teachers("real")])
+    alone = [reinforced_loss(*real, teacher_of=chosen, **given).item() for chosen in every]
+    assert reinforced_loss(*real, **given).item() == pytest.approx(sum(alone) / 2, abs=1e-12)
+
+
 def test_gradients_reach_the_student_and_its_scale_and_no_teacher():
     image, text = (STUDENT[name].clone().requires_grad_() for name in ("images", "real"))
     scale, seen = torch.tensor(20.0, requires_grad=True), TEACHERS["images"][0].clone().requires_grad_()
