@@ -23,7 +23,8 @@ from dfndr.format.manifest import Manifest, Shard, read_manifest
 from dfndr.format.removed import ROWS, Tombstones, read_tombstones
 from dfndr.format.schema import SPLITS, Space
 from dfndr.format.shard import map_vectors, parquet_errors, read_parquet
-from dfndr.places import Blocks, Places
+from dfndr.format.storage_types import Block, decode, stored_type
+from dfndr.places import Blocks, Places, row_numbers
 from dfndr.progress import SILENT, Progress
 from dfndr.storage import Stored
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
     from dfndr.show import Shown
     from dfndr.torch_rows import TorchRows
+
+    Wanted = slice | Sequence[int] | npt.NDArray[np.integer[Any]] | None
 
 __all__ = ["Check", "Dataset", "open_dataset"]
 
@@ -75,7 +78,7 @@ class Dataset:
         self._starts = [0]
         for shard in self.shards:
             self._starts.append(self._starts[-1] + shard.rows)
-        self._maps: dict[tuple[str, int], npt.NDArray[np.floating[Any]]] = {}
+        self._maps: dict[tuple[str, int], npt.NDArray[Any]] = {}
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -149,33 +152,35 @@ class Dataset:
             raise FormatError(path, expected=f"{shard.stored} rows", found=found, do=_DO)
         return self.places.kept(number, table) if shard.removed else table
 
-    def mapped(self, space: str) -> Sequence[npt.NDArray[np.floating[Any]]]:
-        """Return each shard's vectors, memory-mapped, in order: arrays of shape (rows, per_row, dim).
+    def mapped(self, space: str) -> Sequence[Block]:
+        """Return each shard's vectors, memory-mapped, in order: what reads as arrays of shape (rows, per_row, dim).
 
-        Those of a shard that rows were taken out of are copied when they are asked for.
+        Where rows were taken out they are copied, and what is coded (bfloat16, int8) is decoded, when asked for.
         """
-        stored = self.stored_vectors(space)
-        return Blocks(stored, self.places) if any(shard.removed for shard in self.shards) else stored
+        return Blocks(self.stored_vectors(space), self.places, self.space(space).dtype)
 
-    def stored_vectors(self, space: str) -> list[npt.NDArray[np.floating[Any]]]:
-        """Return the whole memory maps of each shard; `places` says where in them the rows lie."""
+    def stored_vectors(self, space: str) -> list[npt.NDArray[Any]]:
+        """Return each shard's whole map, as stored: (rows, per_row, stored_dim); `places` says where rows lie."""
         self.fetch([space], rows=False)
         return [self._map(space, number) for number in range(len(self.shards))]
 
-    def _map(self, space: str, number: int) -> npt.NDArray[np.floating[Any]]:
+    def _map(self, space: str, number: int) -> npt.NDArray[Any]:
         if (space, number) not in self._maps:
             shard = self.shards[number]
             local = self.local_file(shard.files[self.space(space).name])
             self._maps[space, number] = map_vectors(str(local), self.space(space), shard.stored)
         return self._maps[space, number]
 
-    def vectors(
-        self, space: str, rows: slice | Sequence[int] | npt.NDArray[np.integer[Any]] | None = None
-    ) -> npt.NDArray[np.floating[Any]]:
-        """Return vectors of shape (n, per_row, dim) in the storage type; all rows by default, in the order asked for.
+    def vectors(self, space: str, rows: Wanted = None) -> npt.NDArray[np.floating[Any]]:
+        """Return vectors of shape (n, per_row, dim); all rows by default, in the order asked for.
 
-        Raises UsageError for a space that is not there and for a row outside [-len, len).
+        They are float16 or float32 as they are stored, and float32 where they are stored as bfloat16 or int8. Raises
+        UsageError for a space that is not there and for a row outside [-len, len).
         """
+        return decode(self.stored(space, rows), self.space(space).dtype)
+
+    def stored(self, space: str, rows: Wanted = None) -> npt.NDArray[Any]:
+        """Return what `vectors` returns, coded as it is stored: of shape (n, per_row, stored_dim)."""
         import numpy as np
 
         wanted = self.space(space)
@@ -189,17 +194,11 @@ class Dataset:
             given = np.arange(span.start, span.stop, span.step)
         else:
             given = np.asarray(rows)
-        if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
-            found = f"an array of {given.dtype}, shape {given.shape}"
-            raise UsageError(f"rows of {space}", expected="a list of row numbers", found=found, do="Check them.")
-        index = np.where(given < 0, given + len(self), given).astype(np.int64)
-        if index.size and (index.min() < 0 or index.max() >= len(self)):
-            found = f"a row outside of it in {rows!r:.60}"
-            raise UsageError(f"rows of {space}", expected=f"rows of 0..{len(self) - 1}", found=found, do="Check them.")
+        index = row_numbers(given, len(self), where=f"rows of {space}")
         where, inside = self.places.within(index)
         self.files.fetch(self.shards[int(number)].files[wanted.name] for number in np.unique(where))
         maps = {int(number): self._map(space, int(number)) for number in np.unique(where)}
-        out = np.empty((len(index), wanted.per_row, wanted.dim), dtype=wanted.dtype)
+        out = np.empty((len(index), wanted.per_row, wanted.stored_dim), dtype=stored_type(wanted.dtype))
         for number, vectors in maps.items():
             here = where == number
             out[here] = vectors[inside[here]]
@@ -263,8 +262,9 @@ class Dataset:
     def to_hf(self, columns: Sequence[str] | None = None, *, spaces: Sequence[str] = ()) -> Any:  # noqa: ANN401
         """Return a `datasets.Dataset` of the rows, thumbnails as its Image feature, with the vectors of some spaces.
 
-        Vectors are lists of dim numbers in the storage type (lists of per_row such lists where that is not 1), over
-        the memory maps; `image/vit-b-32` is called `image__vit_b_32`. The other columns are read into memory.
+        Vectors are lists of dim numbers (lists of per_row such lists where that is not 1), over the memory maps, or
+        decoded in memory where they are stored as bfloat16 or int8; `image/vit-b-32` is called `image__vit_b_32`. The
+        other columns are read into memory.
         """
         from dfndr.frames import hf_dataset, vector_columns
 

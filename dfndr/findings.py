@@ -24,6 +24,7 @@ What = Literal[
     "not finite",
     "zero",
     "norm",
+    "scale",  # of an int8 vector: below zero
     "not free",  # a vector in a place beyond the row's captions
     "removed",  # what was taken out: lists, rows and log do not say the same
     "stray",  # not named by the manifest

@@ -1,6 +1,7 @@
 """A dataset for other libraries: pandas and Hugging Face `datasets`; and what vectors are called there.
 
-Vectors become columns of fixed-size lists over the memory maps themselves: nothing is copied before it is used.
+Vectors become columns of fixed-size lists over the memory maps themselves: nothing is copied before it is used. What is
+coded (bfloat16, int8) is decoded to float32.
 """
 
 from __future__ import annotations
@@ -12,13 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from dfndr.errors import MissingExtra, UsageError
 from dfndr.format.schema import Space
+from dfndr.format.storage_types import Block
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import pyarrow as pa
-
-    Block = npt.NDArray[np.floating[Any]]
 
 __all__ = ["hf_dataset", "hf_schema", "pandas_frame", "vector_array", "vector_columns"]
 
@@ -39,7 +37,7 @@ def vector_columns(spaces: Sequence[Space], columns: Sequence[str]) -> dict[str,
 
 
 def vector_array(block: Block) -> pa.FixedSizeListArray:
-    """Return vectors of shape (rows, per_row, dim) as lists over the same memory, in their type.
+    """Return vectors of shape (rows, per_row, dim) as lists, over the same memory unless they are decoded for it.
 
     A row is a list of dim numbers where per_row is 1, else a list of per_row such lists.
     """

@@ -49,8 +49,8 @@ class Lookup:
 class Stack:
     """The shards of one space, one below the other, to copy rows from; holds them mapped for as long as it lives."""
 
-    def __init__(self, shards: Sequence[npt.NDArray[np.floating[Any]] | None], lookup: Lookup, *, torch: bool) -> None:
-        """Take at least one array, all of shape (rows, per_row, dim) with rows above 0, and of one type.
+    def __init__(self, shards: Sequence[npt.NDArray[Any] | None], lookup: Lookup, *, torch: bool) -> None:
+        """Take at least one array, all of shape (rows, per_row, numbers) with rows above 0, and of one type.
 
         None stands for a shard that is not at hand, and of which no row may be asked for.
         """
@@ -62,8 +62,8 @@ class Stack:
             torch,
         )
         first = self._shards[0]
-        self.dtype, self.per_row, self.dim = first.dtype, first.shape[1], first.shape[2]
-        self.place_bytes = self.dim * self.dtype.itemsize
+        self.dtype, self.per_row = first.dtype, first.shape[1]
+        self.place_bytes = first.shape[2] * self.dtype.itemsize
         self.row_bytes = self.per_row * self.place_bytes
         places = np.array([shard.ctypes.data for shard in self._shards], dtype=np.int64)
         ends = places + np.array([len(shard) for shard in self._shards]) * self.row_bytes
@@ -72,8 +72,10 @@ class Stack:
         addresses[[shard is not None for shard in shards]] = places
         # Between the shards lies memory that is not ours, perhaps not even mapped: only words of rows are ever read.
         span = memoryview((ctypes.c_uint8 * (highest - lowest)).from_address(lowest))
-        aligned = not (addresses % 8).any() and self.place_bytes % 8 == 0
-        self._words = np.frombuffer(span, dtype=np.int64 if aligned else np.uint8)
+        kinds = (np.int64, np.int32, np.uint8)  # of int8 vectors each may take four bytes more than a multiple of eight
+        sizes = [np.dtype(kind).itemsize for kind in kinds]
+        fits = [not (addresses % size).any() and self.place_bytes % size == 0 for size in sizes]
+        self._words = np.frombuffer(span, dtype=kinds[fits.index(True)])
         self._word_bytes = self._words.itemsize
         self._place_words, self._row_words = self.place_bytes // self._word_bytes, self.row_bytes // self._word_bytes
         self._first: Rows = (addresses - lowest) // self._word_bytes - lookup.starts * self._row_words

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from dfndr.format.schema import StorageType
+from dfndr.format.storage_types import decode
 from dfndr.unit_vectors import unit
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     Vectors: TypeAlias = npt.NDArray[np.float32]
     Positions: TypeAlias = npt.NDArray[np.int64]
     Mask: TypeAlias = npt.NDArray[np.bool_]
-    Take: TypeAlias = Callable[[Positions], npt.NDArray[np.floating[Any]]]
+    Take: TypeAlias = Callable[[Positions], npt.NDArray[Any]]
 
 __all__ = ["InvertedLists", "Measured"]
 
@@ -34,15 +36,26 @@ class Measured:
 
 
 class InvertedLists:
-    """Vectors by list: `assigned` (n,) has the list of each, `take` gives vectors by their positions, as stored."""
+    """Vectors by list: `assigned` (n,) has the list of each, `take` gives vectors by their positions, as stored.
+
+    `dtype` says how that is.
+    """
 
     kind = "ivf"
 
-    def __init__(self, centroids: Vectors, assigned: npt.NDArray[np.int32], take: Take, *, measured: Measured) -> None:
+    def __init__(
+        self,
+        centroids: Vectors,
+        assigned: npt.NDArray[np.int32],
+        take: Take,
+        *,
+        measured: Measured,
+        dtype: StorageType,
+    ) -> None:
         import numpy as np
 
         self.centroids, self.assigned, self.measured = centroids, assigned, measured
-        self._take = take
+        self._take, self.dtype = take, dtype
         self.order = np.argsort(assigned, kind="stable")
         self._sizes = np.bincount(assigned, minlength=len(centroids))
         self._starts = np.concatenate([[0], np.cumsum(self._sizes)])
@@ -52,13 +65,13 @@ class InvertedLists:
         """Return the positions of the vectors of one list, ascending."""
         return self.order[self._starts[number] : self._starts[number + 1]]
 
-    def stored(self, positions: Positions) -> npt.NDArray[np.floating[Any]]:
-        """Return vectors of shape (n, dim) as they are stored."""
+    def stored(self, positions: Positions) -> npt.NDArray[Any]:
+        """Return vectors of shape (n, stored_dim) as they are stored."""
         return self._take(positions)
 
     def unit(self, positions: Positions) -> Vectors:
         """Return vectors of length one, shape (n, dim)."""
-        return unit(self._take(positions))[0]
+        return unit(decode(self._take(positions), self.dtype))[0]
 
     def nearest(self, queries: Vectors, count: int, allowed: Mask | None = None) -> tuple[Vectors, list[Positions]]:
         """Return, per query, a bound on what its lists hold beside, and the positions of `count` vectors at least.
@@ -90,7 +103,7 @@ class InvertedLists:
         """Return cosines in float32, shape (queries, positions)."""
         import numpy as np
 
-        block = self._take(positions).astype(np.float32)
+        block = decode(self._take(positions), self.dtype).astype(np.float32, copy=False)
         scores: Vectors = (queries @ block.T) / np.sqrt(np.einsum("ij,ij->i", block, block))
         return scores
 

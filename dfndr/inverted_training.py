@@ -67,17 +67,18 @@ def invert(
     lists = np.concatenate([*assigned, np.empty(0, dtype=np.int32)])
     measured = exact.measured(centroids, lists, every, recall)
     packed = np.concatenate([*uids, np.empty((0, 16), dtype=np.uint8)])
-    return packed, InvertedLists(centroids, lists, _take(dataset, space, every), measured=measured)
+    take = _take(dataset, space, every)
+    return packed, InvertedLists(centroids, lists, take, measured=measured, dtype=space.dtype)
 
 
 def _take(dataset: Dataset, space: Space, places: Positions) -> Take:
-    """Return what reads vectors from the dataset's own files, by their positions in an index."""
+    """Return what reads vectors as they are stored from the dataset's own files, by their positions in an index."""
 
-    def take(positions: Positions) -> npt.NDArray[np.floating[Any]]:
+    def take(positions: Positions) -> npt.NDArray[Any]:
         import numpy as np
 
         rows, columns = np.divmod(places[positions], space.per_row)
-        return dataset.vectors(space.name, rows)[np.arange(len(rows)), columns]
+        return dataset.stored(space.name, rows)[np.arange(len(rows)), columns]
 
     return take
 

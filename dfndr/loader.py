@@ -11,6 +11,7 @@ batch sizes and numbers of ranks: no row is skipped or seen twice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
@@ -21,6 +22,7 @@ from dfndr.dataset import Dataset
 from dfndr.errors import MissingExtra, UsageError
 from dfndr.fetching import Fetched
 from dfndr.format.schema import Space
+from dfndr.format.storage_types import decode, is_coded, read_type
 from dfndr.gather import Buffers, Lookup, Stack
 from dfndr.order import BLOCK, WINDOW, Order, Runs, Shuffle, share
 from dfndr.picking import Draws, Pick
@@ -66,7 +68,8 @@ class Loader:
     then depends on the epoch, and `len(loader)` is that of the present one.
 
     Vectors come as torch tensors where torch is installed, as NumPy arrays otherwise, in the storage type (mostly
-    float16: cast before computing). They are the caller's to keep and to change.
+    float16: cast before computing), as float32 where that is bfloat16 or int8. They are the caller's to keep and to
+    change.
 
     An iteration that was left early goes on where it stopped, as a resumed one does; `set_epoch` goes to another epoch.
     Raises UsageError for arguments that cannot be, and MissingExtra for `framework="torch"` without torch.
@@ -205,15 +208,22 @@ class Loader:
         places = draws.places(self._spaces, used, pick=self._pick)
         for space in self._spaces:
             stack, one = self._stack(space.name), space.name in places
-            shape = (len(rows), space.dim) if self._pick != "all" else (len(rows), space.per_row, space.dim)
+            shape = (len(rows),) if self._pick != "all" else (len(rows), space.per_row)
             out = self._buffers.take(len(rows) * (stack.place_bytes if one else stack.row_bytes))
             if one:
                 words = stack.words_of(stored, self._lookup.shard_of(stored))
                 stack.copy_places(words, places[space.name], out.reshape(len(rows), stack.place_bytes))
             else:
                 stack.copy_rows(runs, shard, out.reshape(len(rows), stack.row_bytes))
-            vectors[space.name] = self._framed(out.view(stack.dtype).reshape(shape))
+            found = out.view(stack.dtype).reshape((*shape, space.stored_dim))
+            vectors[space.name] = self._framed(self._decoded(found, space) if is_coded(space.dtype) else found)
         return Batch(rows, vectors, places, self._columns, draws)
+
+    def _decoded(self, stored: npt.NDArray[Any], space: Space) -> npt.NDArray[np.floating[Any]]:
+        """Return coded vectors as float32, in memory that is used again."""
+        shape, kind = (*stored.shape[:-1], space.dim), read_type(space.dtype)
+        out = self._buffers.take(math.prod(shape) * kind.itemsize)
+        return decode(stored, space.dtype, out.view(kind).reshape(shape))
 
     def _open_stream(self, files: Fetched) -> Stream:
         roles = [*(["rows"] if self._columns.names else []), *(space.name for space in self._spaces)]

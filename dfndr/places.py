@@ -9,15 +9,35 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
+from dfndr.errors import UsageError
+from dfndr.format.schema import StorageType
+from dfndr.format.storage_types import Block, Decoded, is_coded
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
 
     Rows = npt.NDArray[np.int64]
-    Block = npt.NDArray[np.floating[Any]]
+__all__ = ["Blocks", "Places", "row_numbers"]
 
-__all__ = ["Blocks", "Places"]
+
+def row_numbers(given: npt.NDArray[Any], count: int, *, where: str) -> Rows:
+    """Return the rows that somebody asked for, those below zero counted from the end of `count` rows.
+
+    Raises UsageError for what are no numbers of rows, and for a row outside [-count, count).
+    """
+    import numpy as np
+
+    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+        found = f"an array of {given.dtype}, shape {given.shape}"
+        raise UsageError(where, expected="a list of row numbers", found=found, do="Check them.")
+    index = np.where(given < 0, given + count, given).astype(np.int64)
+    outside = given[(index < 0) | (index >= count)]
+    if len(outside):
+        found = f"row {outside[0]}"
+        raise UsageError(where, expected=f"rows of 0..{count - 1}", found=found, do="Check them.")
+    return index
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +96,14 @@ class Places:
         return table.take(np.delete(np.arange(len(table)), self.removed_of(shard)))
 
 
-class Blocks(Sequence["Block"]):
-    """Each shard's vectors without those of the rows that were taken out: copied, each time, only where some were."""
+class Blocks(Sequence[Block]):
+    """Each shard's vectors without those of the rows that were taken out: copied, each time, only where some were.
 
-    def __init__(self, stored: Sequence[Block], places: Places) -> None:
-        self._stored, self._places = stored, places
+    Of what is coded, what is asked of a block is decoded.
+    """
+
+    def __init__(self, stored: Sequence[npt.NDArray[Any]], places: Places, kind: StorageType) -> None:
+        self._stored, self._places, self._kind = stored, places, kind
 
     def __len__(self) -> int:
         return len(self._stored)
@@ -98,7 +121,8 @@ class Blocks(Sequence["Block"]):
             return [self[one] for one in range(len(self))[number]]
         number = range(len(self))[number]
         gone = self._places.removed_of(number)
-        return np.delete(self._stored[number], gone, axis=0) if len(gone) else self._stored[number]
+        block = np.delete(self._stored[number], gone, axis=0) if len(gone) else self._stored[number]
+        return Decoded(block, self._kind) if is_coded(self._kind) else block
 
     def __iter__(self) -> Iterator[Block]:
         return (self[number] for number in range(len(self)))

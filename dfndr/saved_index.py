@@ -6,14 +6,15 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dfndr import storage
 from dfndr.candidates import Exact, Kind, candidates_of
 from dfndr.errors import FormatError, UsageError
 from dfndr.format.manifest import canonical
-from dfndr.format.schema import Space
+from dfndr.format.schema import Space, StorageType
 from dfndr.format.shard import map_vectors, write_vectors
+from dfndr.format.storage_types import stored_type
 from dfndr.inverted_lists import InvertedLists, Measured
 from dfndr.storage import Stored
 
@@ -47,7 +48,11 @@ class Parts:
         kept, found = np.flatnonzero(there), self.candidates
         if isinstance(found, InvertedLists):
             lists = InvertedLists(
-                found.centroids, found.assigned[kept], lambda some: found.stored(kept[some]), measured=found.measured
+                found.centroids,
+                found.assigned[kept],
+                lambda some: found.stored(kept[some]),
+                measured=found.measured,
+                dtype=found.dtype,
             )
             return replace(self, uids=self.uids[kept], candidates=lists)
         kind: Kind = "numpy" if found.kind == "numpy" else "faiss"
@@ -100,8 +105,8 @@ def _write_lists(file: BinaryIO, found: InvertedLists, space: Space) -> None:
     """Write the vectors in their storage type, list after list, so that a list is read in one piece."""
     import numpy as np
 
-    kind = np.dtype(space.dtype).newbyteorder("<")
-    file.write(_header(kind.str, (len(found.order), 1, space.dim)))
+    kind = stored_type(space.dtype)
+    file.write(_header(kind.str, (len(found.order), 1, space.stored_dim)))
     for number in range(len(found.centroids)):
         file.write(np.ascontiguousarray(found.stored(found.positions(number)), dtype=kind).tobytes())
 
@@ -136,17 +141,18 @@ def _read_lists(path: str, record: _Record, measured: Measured) -> InvertedLists
         do, expected = _DO, f"{lists} finite centroids, and vectors in their lists"
         raise FormatError(storage.join(path, "assigned.npy"), expected=expected, found="something else", do=do)
     vectors = map_vectors(storage.join(path, "vectors.npy"), _of_type(space, space.dtype), record.count)
-    return InvertedLists(centroids, assigned, _taking(vectors[:, 0], assigned), measured=measured)
+    take = _taking(vectors[:, 0], assigned)
+    return InvertedLists(centroids, assigned, take, measured=measured, dtype=space.dtype)
 
 
-def _taking(vectors: npt.NDArray[np.floating[Any]], assigned: npt.NDArray[np.int32]) -> Take:
+def _taking(vectors: npt.NDArray[Any], assigned: npt.NDArray[np.int32]) -> Take:
     """Return what reads vectors that lie list after list by their positions in the index."""
     import numpy as np
 
     places = np.empty(len(assigned), dtype=np.int64)
     places[np.argsort(assigned, kind="stable")] = np.arange(len(assigned))
 
-    def take(positions: Positions) -> npt.NDArray[np.floating[Any]]:
+    def take(positions: Positions) -> npt.NDArray[Any]:
         return vectors[places[positions]]
 
     return take
@@ -159,7 +165,7 @@ def _local(path: str) -> str:
     return path
 
 
-def _of_type(space: Space, dtype: Literal["float16", "float32"]) -> Space:
+def _of_type(space: Space, dtype: StorageType) -> Space:
     return replace(space, per_row=1, dtype=dtype)
 
 

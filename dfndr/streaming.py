@@ -18,7 +18,6 @@ from dfndr.format.shard import map_vectors
 from dfndr.gather import Lookup, Stack
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 __all__ = ["Stream"]
@@ -38,7 +37,7 @@ class Stream:
         self._shards = [dataset.shards[number] for number in self.numbers]
         self._files, self._spaces, self._lookup, self._roles = files, spaces, lookup, roles
         self._planned: dict[int, None] = {}
-        self._maps: dict[int, dict[str, npt.NDArray[np.floating[Any]]]] = {}
+        self._maps: dict[int, dict[str, npt.NDArray[Any]]] = {}
         self._stacks: dict[str, Stack] = {}
         held = self._planned, self._shards, tuple(roles)
         weakref.finalize(self, _release, files, *held).atexit = False

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from dfndr.errors import MissingExtra
 from dfndr.format.schema import Space
 from dfndr.format.shard import map_vectors, read_parquet
+from dfndr.format.storage_types import decode
 from dfndr.places import Places
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
 
-    Block = npt.NDArray[np.floating[Any]]
+    Block = npt.NDArray[Any]
 
 __all__ = ["TorchRows"]
 
@@ -74,7 +74,7 @@ class TorchRows:
         number, inside = int(shards[0]), int(within[0])
         found: dict[str, Any] = {}
         for name, space in self._spaces.items():
-            vectors = np.array(self._map(name, number)[inside], dtype=np.float32)
+            vectors = np.array(decode(self._map(name, number)[inside], space.dtype), dtype=np.float32)
             found[name] = torch.from_numpy(vectors[0] if space.per_row == 1 else vectors)
         if self._columns:
             table = self._table(number)

@@ -54,8 +54,9 @@ def unit_blocks(dataset: Dataset, space: Space) -> Iterator[Block]:
     pairs = zip(dataset.tables(["uid"]), dataset.mapped(space.name), strict=True)
     for number, (table, block) in enumerate(pairs):
         where = dataset.shards[number].files[space.name].path
-        found, fine = unit(block)
-        free = (np.asarray(block) == 0).all(axis=2) & (space.modality == "caption")
+        vectors = np.asarray(block)
+        found, fine = unit(vectors)
+        free = (vectors == 0).all(axis=2) & (space.modality == "caption")
         if not (fine | free).all():
             row = int(np.argwhere(~(fine | free))[0, 0])
             do = "Run `dfndr verify` on the dataset."

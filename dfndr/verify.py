@@ -16,12 +16,13 @@ from dfndr.dataset import Dataset
 from dfndr.errors import DataError, FormatError, StorageError
 from dfndr.findings import Finding, Report, What
 from dfndr.format.manifest import MANIFEST, Manifest, Shard, read_manifest
-from dfndr.format.schema import NORM_TOLERANCE, Modality, Space
+from dfndr.format.schema import Modality, Space
 from dfndr.format.shard import map_vectors, parquet_errors, row_types
 from dfndr.format.uid import UID, pack_uids
 from dfndr.progress import SILENT, Progress
 from dfndr.removed_checks import removed_findings
 from dfndr.storage import Stored
+from dfndr.vector_checks import vector_findings
 from dfndr.views.check import defects
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ __all__ = ["verify"]
 
 _MOST = 1000
 """How many rows of one file are named for one defect; the others are counted."""
-_BLOCK = 1 << 21
 _PROBLEM_COLUMNS = ["uid", "key", "reason", "detail"]
 _NEEDS = {"text": "text", "caption": "captions"}
 """Which column the vectors of a modality were made from."""
@@ -216,39 +216,14 @@ class _Check:
         counts: npt.NDArray[np.int64] | None,
     ) -> None:
         """Check every vector; without `counts` a caption place counts as free where it is zero."""
-        import numpy as np
-
         try:
             vectors = map_vectors(path, space, shard.stored)
         except FormatError as error:
             self.add(name, "header", error.expected, error.found)
             return
-        step = max(1, _BLOCK // (space.per_row * space.dim))
-        for start in range(0, shard.stored, step):
-            block = vectors[start : start + step].astype(np.float64)
-            finite: npt.NDArray[np.bool_] = np.asarray(np.isfinite(block).all(axis=2))
-            norms = np.sqrt((np.where(finite[..., None], block, 0) ** 2).sum(axis=2))
-            used = np.ones(norms.shape, dtype=bool)
-            if space.modality == "caption":
-                known = (
-                    counts[start : start + step, None] if counts is not None and len(counts) == shard.stored else None
-                )
-                used = norms > 0 if known is None else np.arange(space.per_row) < known
-            tolerance = NORM_TOLERANCE[space.dtype] if space.unit_norm else np.inf
-            off = used & (norms > 0) & (np.abs(norms - 1) > tolerance)
-            defects: list[tuple[What, npt.NDArray[np.bool_], str]] = [
-                ("not finite", ~finite, "finite numbers"),
-                ("zero", finite & used & (norms == 0), "a vector that is not zero"),
-                ("norm", finite & off, f"length 1, give or take {tolerance:.2g}"),
-                ("not free", finite & ~used & (norms > 0), "zeros in the places beyond the row's captions"),
-            ]
-            for what, bad, expected in defects:
-                for row in np.flatnonzero(bad.any(axis=1)):
-                    place = int(np.argmax(bad[row]))
-                    found = f"length {norms[row, place]:.6g}" if finite[row, place] else "NaN or infinity"
-                    found += f" at place {place}" if space.per_row > 1 else ""
-                    number = start + int(row)
-                    self.add(name, what, expected, found, row=number, uid=uids[number] if number < len(uids) else None)
+        known = counts if counts is not None and len(counts) == shard.stored else None
+        for row, what, expected, found in vector_findings(vectors, space, known):
+            self.add(name, what, expected, found, row=row, uid=uids[row] if row < len(uids) else None)
 
     def _problems(self, path: str, shard: Shard) -> None:
         """Compare the rows that failed with what the manifest counts."""

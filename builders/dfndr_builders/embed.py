@@ -28,7 +28,7 @@ _COLUMN = {
 
 @dataclass(frozen=True)
 class Embed:
-    """Add the column `space.name`: per row `per_row * dim` numbers of the storage type, cast once from float32.
+    """Add the column `space.name`: per row `per_row` vectors in the storage type, rounded once from float32.
 
     A row with fewer captions than `per_row` has zeros in the places left free. With `views` an image space holds
     the vectors of the views in the column `views`, which are `per_row` in each row.
@@ -51,7 +51,7 @@ class Embed:
 
         def step(table: pa.Table) -> pa.Table:
             rows = good_rows(table)
-            blocks = np.zeros((len(table), self.space.per_row, self.space.dim), dtype=self.space.dtype)
+            blocks = np.zeros((len(table), self.space.per_row, self.space.dim), dtype=np.float32)
             problems: dict[int, tuple[str, str]] = {}
             given = [table[_COLUMN[self.space.modality][0]][row].as_py() for row in rows]
             places = [
@@ -64,7 +64,7 @@ class Embed:
                     problems.setdefault(row, encoded.problems[number])
                 else:
                     blocks[row, place] = encoded.vectors[number]
-            return mark_problems(table.append_column(field, vectors_column(blocks)), problems)
+            return mark_problems(table.append_column(field, vectors_column(blocks, field.type)), problems)
 
         return step
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from dfndr.format.schema import StorageType
 from dfndr_builders.options import AsJson, DatasetPath, Out
 
 __all__ = ["export", "import_"]
@@ -30,7 +31,7 @@ def import_(
         Literal["datacompdr", "dfndr"] | None, typer.Option(help="The encoders of a published set, instead.")
     ] = None,
     dtype: Annotated[
-        Literal["float16", "float32"] | None,
+        StorageType | None,
         typer.Option(help="How vectors are stored; float16, or as an export says they were."),
     ] = None,
     any_length: Annotated[bool, typer.Option("--any-length", help="Vectors need not be of length one.")] = False,

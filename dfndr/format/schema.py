@@ -21,6 +21,7 @@ __all__ = [
     "Modality",
     "Preprocess",
     "Space",
+    "StorageType",
 ]
 
 FORMAT = "dfndr/1"
@@ -70,9 +71,17 @@ FAILED: Mapping[str, str] = {
 }
 
 Modality = Literal["image", "text", "caption"]
+StorageType = Literal["float16", "bfloat16", "float32", "int8"]
 
-NORM_TOLERANCE: Mapping[str, float] = {"float16": 2.0**-10, "float32": 2.0**-16}
+NORM_TOLERANCE: Mapping[StorageType, float] = {
+    "float16": 2.0**-10,
+    "bfloat16": 2.0**-8,
+    "float32": 2.0**-16,
+    "int8": 2.0**-10,
+}
 """How far from one the length of a stored unit vector may be; rounding to the storage type costs at most half of it."""
+_NUMBER_BYTES: Mapping[StorageType, int] = {"float16": 2, "bfloat16": 2, "float32": 4, "int8": 1}
+_SCALE_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -87,13 +96,23 @@ class Space:
     encoder: str
     dim: int
     per_row: int = 1
-    dtype: Literal["float16", "float32"] = "float16"
+    dtype: StorageType = "float16"
     unit_norm: bool = True
 
     @property
     def name(self) -> str:
         """The space's name, and its folder: `image/vit-b-32`."""
         return f"{self.modality}/{self.encoder}"
+
+    @property
+    def stored_dim(self) -> int:
+        """How many numbers of the files' type a vector takes: `dim`, and in int8 four more, the bytes of its scale."""
+        return self.dim + _SCALE_BYTES if self.dtype == "int8" else self.dim
+
+    @property
+    def row_bytes(self) -> int:
+        """How many bytes of a file a row takes."""
+        return self.per_row * self.stored_dim * _NUMBER_BYTES[self.dtype]
 
     def to_json(self) -> dict[str, object]:
         """Return the JSON object that stands in the manifest."""
@@ -110,7 +129,7 @@ class Space:
             fields["modality"] in get_args(Modality)
             and isinstance(fields["encoder"], str)
             and NAME.fullmatch(fields["encoder"])
-            and fields["dtype"] in ("float16", "float32")
+            and fields["dtype"] in get_args(StorageType)
             and all(type(fields[key]) is int and 0 < fields[key] < 2**20 for key in ("dim", "per_row"))
             and type(fields["unit_norm"]) is bool
         )

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from dfndr import storage
 from dfndr.errors import FormatError
 from dfndr.format.schema import Space
+from dfndr.format.storage_types import encode, stored_type
 from dfndr.storage import Stored
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
     import pyarrow as pa
 
@@ -73,23 +73,27 @@ def write_rows(root: str, path: str, table: pa.Table) -> Stored:
     return storage.put(root, path, write)
 
 
-def write_vectors(root: str, path: str, space: Space, blocks: Sequence[npt.NDArray[np.floating[Any]]]) -> Stored:
-    """Write blocks of shape (rows, per_row, dim), one below the other, as one `.npy` of the space's storage type."""
+def write_vectors(root: str, path: str, space: Space, blocks: Sequence[npt.NDArray[Any]]) -> Stored:
+    """Write blocks of shape (rows, per_row, dim), one below the other, as one `.npy` of the space's storage type.
+
+    Blocks that are coded already (uint16 and int8) are written as they are.
+    """
     import numpy as np
 
-    rows = sum(len(block) for block in blocks)
-    kind = np.dtype(space.dtype).newbyteorder("<")
+    rows, shape = sum(len(block) for block in blocks), (space.per_row, space.stored_dim)
+    kind = stored_type(space.dtype)
 
     def write(file: BinaryIO) -> None:
-        header = {"descr": kind.str, "fortran_order": False, "shape": (rows, space.per_row, space.dim)}
+        header = {"descr": kind.str, "fortran_order": False, "shape": (rows, *shape)}
         np.lib.format.write_array_header_1_0(file, header)
         for block in blocks:
-            if block.shape[1:] != (space.per_row, space.dim):
-                found = f"a block of shape {block.shape}"
+            stored = encode(block, space.dtype) if block.dtype.kind == "f" else block
+            if stored.shape[1:] != shape or stored.dtype != kind:
+                found = f"a block of {block.dtype}, shape {block.shape}"
                 expected = f"shape (rows, {space.per_row}, {space.dim})"
                 raise FormatError(path, expected=expected, found=found, do="Report this: a stage broke its promise.")
-            if block.size:
-                file.write(np.ascontiguousarray(block, dtype=kind).data.cast("B"))
+            if stored.size:
+                file.write(np.ascontiguousarray(stored).data.cast("B"))
 
     return storage.put(root, path, write)
 
@@ -108,8 +112,8 @@ def _read_header(path: Path) -> tuple[str, int]:
         return file.read(length).decode("latin-1").strip(), start + length
 
 
-def map_vectors(path: str, space: Space, rows: int) -> npt.NDArray[np.floating[Any]]:
-    """Memory-map a local shard's vectors, shape (rows, per_row, dim), read-only.
+def map_vectors(path: str, space: Space, rows: int) -> npt.NDArray[Any]:
+    """Memory-map a local shard's vectors as they are stored, shape (rows, per_row, stored_dim), read-only.
 
     The header must say just what the manifest says and the file must be just that long before anything is mapped;
     raises FormatError otherwise. An object array (which would need pickle) is refused like any other wrong type.
@@ -117,11 +121,11 @@ def map_vectors(path: str, space: Space, rows: int) -> npt.NDArray[np.floating[A
     import numpy as np
 
     header, offset = _read_header(Path(path))
-    kind, shape = np.dtype(space.dtype).newbyteorder("<"), (rows, space.per_row, space.dim)
+    kind, shape = stored_type(space.dtype), (rows, space.per_row, space.stored_dim)
     wanted = f"{{'descr': {kind.str!r}, 'fortran_order': False, 'shape': {shape}, }}"
     if "".join(header.split()) not in ("".join(wanted.split()), "".join(wanted.split()).replace(",}", "}")):
         raise FormatError(path, expected=f"the .npy header {wanted}", found=f"{header[:200]!r}", do=_DO)
-    size, promised = Path(path).stat().st_size, offset + rows * space.per_row * space.dim * kind.itemsize
+    size, promised = Path(path).stat().st_size, offset + rows * space.row_bytes
     if size != promised:
         raise FormatError(path, expected=f"{promised} bytes", found=f"{size} bytes", do=_DO)
     if rows == 0:

@@ -14,6 +14,7 @@ from dfndr.dataset import Dataset, open_dataset
 from dfndr.format.manifest import Manifest, Shard, Step, write_manifest
 from dfndr.format.schema import EncoderRecord, Preprocess, Space
 from dfndr.format.shard import rows_path, vectors_path, write_rows, write_vectors
+from dfndr.format.storage_types import read_type
 from dfndr.seeds import rng_for
 from dfndr.storage import Stored
 
@@ -45,7 +46,7 @@ def write_dataset(
     arrays = {space.name: _unit_vectors(space, table, seed) for space in spaces}
     for key, given in (vectors or {}).items():
         space = next(space for space in spaces if space.name == key)
-        arrays[key] = np.asarray(given, dtype=space.dtype).reshape(rows, space.per_row, space.dim)
+        arrays[key] = np.asarray(given, dtype=read_type(space.dtype)).reshape(rows, space.per_row, space.dim)
     shards, start = [], 0
     for index, (count, split) in enumerate(zip(rows_per_shard, splits or ["train"] * len(rows_per_shard), strict=True)):
         files = {"rows": write_rows(root, rows_path(split, index), table.slice(start, count))}
@@ -121,4 +122,4 @@ def _unit_vectors(space: Space, table: pa.Table, seed: int) -> np.ndarray:
     if space.modality == "caption":
         counts = table["captions"].combine_chunks().value_lengths().to_numpy(zero_copy_only=False)
         drawn[np.arange(space.per_row) >= counts[:, None]] = 0
-    return drawn.astype(space.dtype)
+    return drawn.astype(read_type(space.dtype))

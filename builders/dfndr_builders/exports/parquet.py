@@ -6,6 +6,7 @@ from dfndr import storage
 from dfndr.dataset import Dataset
 from dfndr.format.schema import SPLITS, Space
 from dfndr.format.shard import write_rows
+from dfndr.format.storage_types import read_type
 from dfndr.frames import hf_schema, vector_array, vector_columns
 from dfndr.progress import SILENT, Progress
 from dfndr_builders.card.header import header
@@ -17,8 +18,8 @@ __all__ = ["export_parquet"]
 def export_parquet(dataset: Dataset, out: str, *, space: str | None = None, progress: Progress = SILENT) -> str:
     """Write `rows/<split>-<number>-of-<count>.parquet`, a shard at a time, and a README.md with the Hub's header.
 
-    A space's vectors are a fixed-size list of dim numbers per row, in the storage type (where a row has several, a
-    list of per_row such lists, zeros in free places). With `space` only that one is written.
+    A space's vectors are a fixed-size list of dim numbers per row, in the storage type, or float32 where that is coded;
+    where a row has several, a list of per_row such lists, zeros in free places. With `space` only that is written.
     """
     spaces = dataset.manifest.spaces if space is None else (dataset.space(space),)
     called = vector_columns(spaces, dataset.schema().names)
@@ -77,6 +78,6 @@ FROM 'this-folder/rows/*.parquet', query ORDER BY cosine DESC LIMIT 10;
 
 def _line(dataset: Dataset, space: Space, column: str) -> list[str]:
     record = dataset.manifest.encoders[space.encoder]
-    one = f"{space.dim} numbers, {space.dtype}"
+    one = f"{space.dim} numbers, {read_type(space.dtype)}"
     held = one if space.per_row == 1 else f"{space.per_row} lists of {one}; zeros in free places"
     return [column, space.name, held, f"{record.model}, {record.pretrained}", record.license]

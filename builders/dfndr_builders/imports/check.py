@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from dfndr.format.schema import NORM_TOLERANCE, Space
+from dfndr.format.storage_types import decode
 from dfndr_builders.stage import Step, good_rows, mark_problems, require
 from dfndr_builders.vectors import vectors_of, vectors_type
 
@@ -36,7 +37,7 @@ class CheckVectors:
         problems: dict[int, tuple[str, str]] = {}
         good = set(good_rows(table))
         for space in self.spaces:
-            vectors = vectors_of(table, space).astype(np.float64)
+            vectors = decode(vectors_of(table, space), space.dtype).astype(np.float64)
             with np.errstate(over="ignore", invalid="ignore"):
                 lengths = np.sqrt((vectors**2).sum(axis=2))
             free = np.zeros(lengths.shape, dtype=bool)

@@ -20,6 +20,7 @@ from dfndr import storage
 from dfndr.errors import FormatError, PoolError
 from dfndr.format.schema import Space
 from dfndr.format.shard import parquet_errors, row_types
+from dfndr.format.storage_types import read_type
 from dfndr_builders.imports.beside import split_of
 from dfndr_builders.imports.layout import (
     NOTHING_PROMISED,
@@ -161,7 +162,7 @@ class ClipRetrieval:
         """Yield the partition's rows; raises FormatError where its files do not hold equally many rows."""
         schema, number = self.schema(), self._number(shard)
         maps = {space.name: self._mapped(space, number) for space in self.spaces()}
-        kinds = {space.name: space.dtype for space in self.spaces()}
+        kinds = {space.name: read_type(space.dtype) for space in self.spaces()}
         rows = pq.read_metadata(self._metadata(number)).num_rows
         for name, vectors in maps.items():
             if len(vectors) != rows:

@@ -20,6 +20,7 @@ from dfndr import storage
 from dfndr.errors import DataError, PoolError
 from dfndr.format.schema import Space
 from dfndr.format.shard import parquet_errors
+from dfndr.format.storage_types import read_type
 from dfndr.format.uid import unpack_uids
 from dfndr.views import parse_views
 from dfndr_builders.imports.arrays import Arrays
@@ -176,7 +177,8 @@ class Reinforced:
 
     def _table(self, samples: list[Sample]) -> pa.Table:
         blocks = {
-            space.name: np.zeros((len(samples), space.per_row, space.dim), dtype=space.dtype) for space in self.spaces()
+            space.name: np.zeros((len(samples), space.per_row, space.dim), dtype=read_type(space.dtype))
+            for space in self.spaces()
         }
         rows = [self._row(sample, number, blocks) for number, sample in enumerate(samples)]
         columns = {name: [row.get(name) for row in rows] for name in rows[0]}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from dfndr.errors import FormatError
-from dfndr.format.schema import EncoderRecord, Modality, Space
+from dfndr.format.schema import EncoderRecord, Modality, Space, StorageType
 from dfndr_builders.layout_file import LAYOUT
 from dfndr_builders.pools.base import PoolShard, uid_of
 from dfndr_builders.stage import POOL_SCHEMA
@@ -20,7 +20,6 @@ from dfndr_builders.vectors import vectors_column, vectors_type
 __all__ = [
     "CAPTIONS",
     "NOTHING_PROMISED",
-    "Dtype",
     "Layout",
     "Promised",
     "Teacher",
@@ -29,7 +28,6 @@ __all__ = [
     "uid_without_image",
 ]
 
-Dtype = Literal["float16", "float32"]
 CAPTIONS = [pa.field("captions", pa.list_(pa.string())), pa.field("caption_models", pa.list_(pa.string()))]
 """The columns of synthetic captions, and of what wrote each."""
 
@@ -61,7 +59,7 @@ class Promised:
     Vectors are stored in the type that was asked for, else as they were before they were exported, else as float16.
     """
 
-    dtype: Dtype | None = None
+    dtype: StorageType | None = None
     unit_norm: bool = True
     spaces: Mapping[str, Space] = field(default_factory=dict)
 
@@ -143,7 +141,7 @@ def table_of(
     arrays = []
     for column in schema:
         if column.name in vectors:
-            arrays.append(vectors_column(vectors[column.name]))
+            arrays.append(vectors_column(vectors[column.name], column.type))
         else:
             values = columns.get(column.name) or [None] * rows
             try:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 from dfndr.errors import UsageError
-from dfndr.format.schema import NAME
+from dfndr.format.schema import NAME, StorageType
 from dfndr_builders.imports.clip_retrieval import ClipRetrieval
 from dfndr_builders.imports.dr import Reinforced
-from dfndr_builders.imports.layout import Dtype, Layout, Promised, Teacher
+from dfndr_builders.imports.layout import Layout, Promised, Teacher
 from dfndr_builders.imports.records import Imported
 from dfndr_builders.layout_file import LayoutFile, read_layout
 
@@ -41,7 +41,7 @@ def open_import(
     *,
     name: str | None = None,
     license: str | None = None,
-    dtype: Dtype | None = None,
+    dtype: StorageType | None = None,
     unit_norm: bool = True,
     source: str | None = None,
 ) -> tuple[Layout, Imported]:
@@ -69,7 +69,7 @@ def open_layout(
     path: str,
     teachers: Sequence[Teacher],
     *,
-    dtype: Dtype | None = None,
+    dtype: StorageType | None = None,
     unit_norm: bool = True,
     source: str | None = None,
     license: str | None = None,

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -126,7 +127,8 @@ def _shard_files(dataset: Dataset, number: int) -> dict[str, Stored]:
     table = dataset.table(number)
     files = {"rows": write_rows(dataset.root, rows_path(shard.split, shard.index), table)}
     for space in dataset.manifest.spaces:
-        block = dataset.mapped(space.name)[number]
+        gone = dataset.places.removed_of(number)
+        block = np.delete(dataset.stored_vectors(space.name)[number], gone, axis=0)
         path = vectors_path(space, shard.split, shard.index)
         files[space.name] = write_vectors(dataset.root, path, space, [block])
     return files

@@ -59,9 +59,10 @@ class ClipScore:
             table = table.append_column(pa.field(self.name, pa.float32()), pa.array(scores, pa.float32()))
             for space in self.spaces:
                 vectors = images.vectors if space.modality == "image" else texts.vectors
-                blocks = np.zeros((size, 1, space.dim), dtype=space.dtype)
+                blocks = np.zeros((size, 1, space.dim), dtype=np.float32)
                 blocks[rows, 0] = vectors
-                table = table.append_column(pa.field(space.name, vectors_type(space)), vectors_column(blocks))
+                kind = vectors_type(space)
+                table = table.append_column(pa.field(space.name, kind), vectors_column(blocks, kind))
             return mark_problems(table, problems)
 
         return step

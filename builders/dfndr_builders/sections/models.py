@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from dfndr.format.schema import StorageType
 from dfndr.models import EncoderSpec
 from dfndr_builders.sections.base import TRAINED, Misfit, Name, Positive, Share, Strict
 
@@ -42,7 +43,7 @@ class Embed(Model):
 
     encoder: Name
     of: Annotated[list[Literal["image", "text", "caption"]], Field(min_length=1)] = ["image", "text"]
-    dtype: Literal["float16", "float32"] = "float16"
+    dtype: StorageType = "float16"
     distillation_scale: Annotated[float, Field(gt=0, le=1000)] | None = None
 
     @model_validator(mode="after")
