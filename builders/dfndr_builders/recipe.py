@@ -178,9 +178,11 @@ class Recipe(Strict):
     @property
     def models(self) -> list[tuple[str, Model]]:
         """Every encoder that the recipe names: of scores, of spaces, and those whose features something looks at."""
-        given = [(score.name, score) for score in self.clips] + [(embed.encoder, embed) for embed in self.embed]
+        given: list[tuple[str, Model]] = [(score.name, score) for score in self.clips]
+        given += [(embed.encoder, embed) for embed in self.embed]
         looking = [*((score.name, score) for score in self.score), *self.trainings.items()]
         features = [(name, getattr(one, "features", None)) for name, one in looking]
+        given += [(caption.name, caption) for caption in self.caption if isinstance(caption, Model)]
         return [*given, *((name, model) for name, model in features if isinstance(model, Model))]
 
     @property

@@ -13,8 +13,9 @@ from dfndr_builders.sections.base import Name
 from dfndr_builders.sections.caption import Caption
 from dfndr_builders.sections.endpoint import Endpoint
 from dfndr_builders.sections.pools import Glyphs, PoolRecipe
+from dfndr_builders.sections.written import Coca
 
-__all__ = ["CaptionRecipe", "Endpoint", "Retrieval"]
+__all__ = ["CaptionRecipe", "Coca", "Endpoint", "Retrieval"]
 
 
 class Retrieval(Caption):
@@ -52,4 +53,4 @@ class Retrieval(Caption):
         return "retrieved from a bank of texts"
 
 
-CaptionRecipe: TypeAlias = Annotated[Retrieval | Endpoint, Field(discriminator="kind")]
+CaptionRecipe: TypeAlias = Annotated[Coca | Endpoint | Retrieval, Field(discriminator="kind")]
