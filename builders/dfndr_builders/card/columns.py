@@ -96,11 +96,19 @@ def _cosine(name: str) -> str:
     return f"cosine of the picture's and the text's features, by the model {name} below"
 
 
+def _captions(given: Mapping[str, Any]) -> str:
+    of = "retrieved from a bank of texts" if given.get("kind") == "retrieval" else f"written by {_captioner(given)}"
+    return f"{of}, best first, by the cosine of {given.get('scorer') or 'the first score'}"
+
+
+def _captioner(given: Mapping[str, Any]) -> str:
+    return f"{given.get('name', given.get('kind', 'a model'))} ({given.get('model') or given.get('pretrained', '?')})"
+
+
 def _reinforced(recipe: Mapping[str, Any], manifest: Manifest) -> Iterator[tuple[str, str]]:
-    for given in sections(recipe, "caption"):
-        of = "retrieved from a bank of texts" if given.get("kind") == "retrieval" else "made by a model"
-        about = f"synthetic: {of}, best first, by the cosine of {given.get('scorer') or 'the first score'}"
-        yield "captions, caption_models, caption_seeds, caption_scores", about
+    told = [_captions(given) for given in sections(recipe, "caption")]
+    if told:
+        yield "captions, caption_models, caption_seeds, caption_scores", "synthetic: " + "; then ".join(told)
     views = sections(recipe, "views")
     if views:
         yield "views", _VIEWS

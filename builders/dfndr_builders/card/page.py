@@ -157,7 +157,17 @@ def _models(manifest: Manifest) -> str:
     revisions = manifest.provenance.get("revisions")
     head = ("made", "name", "model", "weights", "revision", "their sha256", "licence", "picture", "tokens", "precision")
     rows = (_model(made, name, record, revisions) for made, name, record in records)
-    return table((*head, "activation", "teaches with scale"), rows)
+    return table((*head, "activation", "teaches with scale"), rows) + _captioners(manifest)
+
+
+def _captioners(manifest: Manifest) -> str:
+    """Return what wrote the captions, and how; nothing where nobody did."""
+    head = ("captions by", "kind", "model", "revision", "sha256 of its weights", "licence", "prompt", "drawn", "asked")
+    rows = []
+    for name, one in manifest.captioners.items():
+        how = (", ".join(f"{key} {value}" for key, value in part.items()) for part in (one.sampling, one.asked))
+        rows.append((name, one.kind, one.model, one.revision, one.weights_sha256, one.license, one.prompt, *how))
+    return "\n\n" + table(head, rows) if rows else ""
 
 
 def _model(made: str, name: str, record: EncoderRecord, revisions: object) -> tuple[object, ...]:

@@ -80,10 +80,15 @@ def _of_pools(manifest: Manifest) -> Iterator[Use]:
 
 
 def _of_captions(manifest: Manifest) -> Iterator[Use]:
+    """Yield the banks that captions were taken from, and the models that wrote some, by the captioners' names."""
+    written = {name: record for name, record in manifest.captioners.items() if record.kind != "retrieval"}
     for given in sections(recipe_of(manifest), "caption"):
         bank = given.get("bank")
         pool = bank if isinstance(bank, Mapping) else {}
-        yield Use("captions from", str(pool.get("source") or "caption bank"), _license(pool))
+        if bank is not None or given.get("name", given.get("kind")) not in written:
+            yield Use("captions from", str(pool.get("source") or "caption bank"), _license(pool))
+    for name, record in written.items():
+        yield Use("captions by", name, record.license, is_data=False)
 
 
 def _license(pool: Mapping[str, object]) -> str | None:
