@@ -21,7 +21,7 @@ from dfndr.columns import Columns
 from dfndr.dataset import Dataset
 from dfndr.errors import MissingExtra, UsageError
 from dfndr.fetching import Fetched
-from dfndr.format.schema import Space
+from dfndr.format.schema import Modality, Space
 from dfndr.format.storage_types import decode, is_coded, read_type
 from dfndr.gather import Buffers, Lookup, Stack
 from dfndr.order import BLOCK, WINDOW, Order, Runs, Shuffle, share
@@ -58,7 +58,8 @@ class Loader:
     Of a space with several vectors per row, `pick` takes one at random (a hash of seed, epoch and row, the same one in
     all spaces of a modality, so that several teachers' vectors are of one view and one caption), the first, or all; a
     place that a row with fewer captions leaves free is never picked. `batch.picked` says which, and `batch.drawn` draws
-    whatever else is to be drawn for each row, such as a teacher.
+    whatever else is to be drawn for each row, such as a teacher. With `most`, such as {"image": 5, "caption": 2}, it is
+    one of so many first ones of a modality.
 
     `where`, a condition over the dataset's columns, says which rows an epoch holds; a null meets none. `weights`, a
     column of numbers or an array with one for each row of the dataset (which is not copied), says how often a row comes
@@ -91,6 +92,7 @@ class Loader:
         framework: Framework = "auto",
         where: Where | Mapping[int, Where] = None,
         weights: Weights | Mapping[int, Weights] = None,
+        most: Mapping[Modality, int] | None = None,
     ) -> None:
         import numpy as np
 
@@ -104,6 +106,9 @@ class Loader:
         self._seed, self._epoch, self._position = seed, 0, 0
         self._batch_size, self._rank, self._world_size, self._drop_last = batch_size, rank, world_size, drop_last
         self._shuffle, self._pick, self._rows = shuffle, pick, len(dataset)
+        self._most = dict(most or {})
+        for modality, count in self._most.items():
+            _check_count(f"most[{modality!r}]", count, 1)
         self._torch = find_spec("torch") is not None if framework == "auto" else framework == "torch"
         if self._torch and find_spec("torch") is None:
             raise MissingExtra.of("torch", "train")
@@ -205,7 +210,7 @@ class Loader:
             return stack.used(stack.words_of(stored, self._lookup.shard_of(stored)))
 
         draws = Draws(self._seed, self._epoch, keys)
-        places = draws.places(self._spaces, used, pick=self._pick)
+        places = draws.places(self._spaces, used, pick=self._pick, most=self._most)
         for space in self._spaces:
             stack, one = self._stack(space.name), space.name in places
             shape = (len(rows),) if self._pick != "all" else (len(rows), space.per_row)

@@ -6,11 +6,11 @@ function of (seed, epoch, row, what is drawn), whoever asks for it and in whatev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from dfndr.format.schema import Space
+from dfndr.format.schema import Modality, Space
 from dfndr.order import draw
 from dfndr.seeds import hash_int
 
@@ -42,11 +42,18 @@ class Draws:
         found: Rows = draw(self.keys.astype(np.uint64), key, below).astype(np.int64)
         return found
 
-    def places(self, spaces: Sequence[Space], used: Callable[[Space], Used], *, pick: Pick) -> dict[str, Rows]:
+    def places(
+        self,
+        spaces: Sequence[Space],
+        used: Callable[[Space], Used],
+        *,
+        pick: Pick,
+        most: Mapping[Modality, int] | None = None,
+    ) -> dict[str, Rows]:
         """Return which place each row gives, of each space that has several per row; of none where all are given.
 
         `used` says which places of a caption space hold a vector, shape (rows, per_row). What is picked is used in all
-        caption spaces; a row without such a place gives the first.
+        caption spaces; a row without such a place gives the first. `most` has it pick among so many first places.
         """
         import numpy as np
 
@@ -55,7 +62,7 @@ class Draws:
             several = [space for space in spaces if space.modality == modality and space.per_row > 1]
             if pick == "all" or not several:
                 continue
-            width = min(space.per_row for space in several)
+            width = min([space.per_row for space in several] + [(most or {}).get(modality, several[0].per_row)])
             there = np.ones((len(self.keys), width), dtype=bool)
             for space in several if modality == "caption" else ():
                 there &= used(space)[:, :width]

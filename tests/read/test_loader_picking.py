@@ -7,6 +7,7 @@ import pytest
 from support.tiny import write_dataset
 
 from dfndr import Loader
+from dfndr.errors import UsageError
 from dfndr.format.schema import Space
 from dfndr.order import draw
 from dfndr.seeds import hash_int
@@ -96,3 +97,18 @@ def test_the_copies_of_a_row_that_comes_often_draw_for_themselves(dataset):
 
 def test_nothing_is_picked_where_all_is_given(dataset):
     assert all(dict(batch.picked) == {} for batch in epoch_of(dataset, pick="all"))
+
+
+def test_most_picks_among_so_many_first_places_in_all_spaces_of_a_modality(dataset, vectors):
+    loader = Loader(dataset, NAMES, batch_size=16, most={"image": 2, "caption": 1}, framework="numpy")
+    seen = set()
+    for _ in range(3):
+        for batch in loader:
+            views = batch.picked["image"]
+            seen |= set(views.tolist())
+            for teacher in TEACHERS:
+                assert np.array_equal(batch[f"image/{teacher}"], vectors[f"image/{teacher}"][batch.rows, views])
+                assert np.array_equal(batch[f"caption/{teacher}"], vectors[f"caption/{teacher}"][batch.rows, 0])
+    assert seen == {0, 1}
+    with pytest.raises(UsageError, match="most"):
+        Loader(dataset, NAMES, most={"image": 0})
