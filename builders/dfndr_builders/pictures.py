@@ -1,7 +1,8 @@
-"""The pictures of a finished dataset's rows, found again in the pools of its recipe, for a page that shows rows.
+"""The pictures of a finished dataset's rows, found again in the pools of its recipe: to be shown, or to be learnt from.
 
 The recipe of a dataset names paths, and a dataset may come from anywhere: only files of this machine are read, and for
-a dataset in a local folder alone. Who shows a picture compares its sha256 with the row's.
+a dataset in a local folder alone, unless a recipe of one's own says where. Who takes a picture compares its sha256 with
+the row's.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from dfndr.format.uid import pack_uids
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import pyarrow as pa
 
     from dfndr_builders.pools.base import Pool
     from dfndr_builders.recipe import Recipe
@@ -46,15 +48,30 @@ def pictures_of(dataset: Dataset) -> PoolPictures | None:
         recipe = parse_recipe(dataset.manifest.recipe, "its recipe")
     except (ImportError, RecipeError):  # without the extra `build`; imported, or the recipe of another release
         return None
-    return PoolPictures(dataset, recipe) if any(map(_is_local, recipe.pool)) else None
+    return PoolPictures(dataset, recipe) if any(_is_local(pool, Path.cwd()) for pool in recipe.pool) else None
 
 
 class PoolPictures:
-    """Finds the pictures of rows by uid: from the shards that the selection names, else from shard after shard."""
+    """Finds the pictures of rows by uid: from the shards that the selection names, else from shard after shard.
 
-    def __init__(self, dataset: Dataset, recipe: Recipe) -> None:
+    `folder` is given with a recipe that is not the dataset's own: what its paths are relative to.
+    """
+
+    def __init__(self, dataset: Dataset, recipe: Recipe, folder: Path | None = None) -> None:
         self._dataset, self._recipe = dataset, recipe
+        self._folder, self._is_own = folder or Path.cwd(), folder is None
         self._last = 0
+
+    def tables(self, uids: Collection[str]) -> Iterator[pa.Table]:
+        """Yield rows with `uid` and `image` from every shard that may hold some of the uids, each shard once.
+
+        Raises DfndrError where a pool cannot be read.
+        """
+        pool = self._pool[0]
+        shards = [] if pool is None else pool.shards()
+        for number in sorted(self._order(uids, len(shards))) if shards else ():
+            for table in pool.read(shards[number]) if pool else ():
+                yield table.select(["uid", "image"]).drop_null()
 
     def __call__(self, uids: Collection[str], until: float) -> Iterator[tuple[str, bytes]]:
         """Yield uids with the bytes of their pictures as they are found, until `time.monotonic()` is at `until`.
@@ -89,8 +106,8 @@ class PoolPictures:
 
         found: list[Pool] = []
         for given in self._recipe.pool:
-            if _is_local(given):
-                pool = open_pool(given, Path.cwd(), self._recipe.seed)
+            if _is_local(given, self._folder):
+                pool = open_pool(given, self._folder, self._recipe.seed)
                 try:
                     pool.shards()
                 except DfndrError:
@@ -117,6 +134,8 @@ class PoolPictures:
         import numpy as np
         import pyarrow.parquet as pq
 
+        if not self._is_own:
+            return None
         selection = self._dataset.manifest.provenance.get("selection")
         phase = selection.get("phase") if isinstance(selection, dict) else None
         if not isinstance(phase, str) or not _SELECTION.fullmatch(phase) or not self._pool[1]:
@@ -140,7 +159,7 @@ class PoolPictures:
         return uids[order], shards[order]
 
 
-def _is_local(given: PoolRecipe) -> bool:
+def _is_local(given: PoolRecipe, folder: Path) -> bool:
     """Say whether a pool is made here, or lies in files of this machine and not of another one's share."""
     from dfndr_builders.recipe_file import resolve
     from dfndr_builders.sections.pools import Glyphs, Hf
@@ -148,7 +167,7 @@ def _is_local(given: PoolRecipe) -> bool:
     if isinstance(given, Glyphs | Hf):
         return isinstance(given, Glyphs)
     try:
-        paths = [resolve(path, Path.cwd()) for path in ([given.path] if isinstance(given.path, str) else given.path)]
+        paths = [resolve(path, folder) for path in ([given.path] if isinstance(given.path, str) else given.path)]
     except RecipeError:  # an environment variable that is not set
         return False
     return not any(storage.is_remote(path) or path.startswith(("//", "\\\\")) for path in paths)

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from dfndr import storage
 from dfndr.encoder import pick_device
-from dfndr.models import in_a_line, weights_sha256
+from dfndr.models import in_a_line
 from dfndr_builders.clip.process import FAILED
+from dfndr_builders.clip.saved import save_model
 from dfndr_builders.clip.trainer import (
     allow_processes_without_gpus,
     end_after,
@@ -87,18 +88,12 @@ def _end_with_the_parent() -> None:
 
 
 def _save(model: torch.nn.Module, name: str) -> None:
-    """Write the model as open_clip publishes models, without a pickle, and what its weights hash to."""
+    """Write the model into `model/`, and what its weights hash to."""
     import open_clip
-    from open_clip.push_to_hf_hub import save_config_for_hf
-    from safetensors.torch import save
 
-    weights = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
-    storage.put("model", "open_clip_model.safetensors", save(weights))
-    tokenizer = open_clip.get_tokenizer(name)
-    if hasattr(tokenizer, "save_pretrained"):
-        tokenizer.save_pretrained("model")
-    save_config_for_hf(model, Path("model/open_clip_config.json"), open_clip.get_model_config(name))
-    storage.put(".", "result.json", json.dumps({"weights_sha256": weights_sha256(weights)}).encode())
+    config, tokenizer = open_clip.get_model_config(name), open_clip.get_tokenizer(name)
+    sha256 = save_model(model, "model", tokenizer=tokenizer, config=config)
+    storage.put(".", "result.json", json.dumps({"weights_sha256": sha256}).encode())
 
 
 if __name__ == "__main__":
