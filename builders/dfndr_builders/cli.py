@@ -13,6 +13,7 @@ from dfndr_builders.evaluation import eval_clip, eval_filter, train_clip
 from dfndr_builders.interchange import export, import_
 from dfndr_builders.options import AsJson, DatasetPath, Device, Out, RecipePath
 from dfndr_builders.scorer_training import train_image_classifier, train_m3ae, train_text_quality
+from dfndr_builders.student_training import train_student
 
 __all__ = ["register"]
 
@@ -30,6 +31,7 @@ def register(app: typer.Typer) -> None:
     app.command("train-image-classifier")(train_image_classifier)
     app.command("train-m3ae")(train_m3ae)
     app.command("train-clip")(train_clip)
+    app.command("train-student")(train_student)
     app.command("eval-clip")(eval_clip)
     app.command("eval-filter")(eval_filter)
     app.command()(card)
