@@ -60,7 +60,8 @@ def varied_runs(scale: StudentScale) -> list[StudentRun]:
 
 def do_student(run: StudentRun, scale: StudentScale, seed: int, dataset: Dataset, root: Path) -> dict[str, object]:
     """Return a student's record, made where it is not there yet; of what was interrupted the checkpoint is used."""
-    digest = hashlib.sha256(canonical({"run": asdict(run), "scale": asdict(scale), "data": dataset.digest}))
+    same = [scale.student, scale.batch_size, scale.learning_rate, scale.test_tars, dataset.digest]
+    digest = hashlib.sha256(canonical({"run": asdict(run), "same": same}))
     file = root / "records" / f"{run.name}-seed-{seed}-{digest.hexdigest()[:8]}.json"
     if file.exists():
         found: dict[str, object] = json.loads(file.read_text())

@@ -57,7 +57,7 @@ STUDENT_SCALES: Mapping[str, StudentScale] = {
     ),
     "cpu": StudentScale(
         "cpu", rows=4_000, views=30, captions=5, teacher_samples=320_000,
-        plain_lengths=(16_000, 32_000, 64_000, 128_000, 256_000),
+        plain_lengths=(8_000, 16_000, 32_000, 64_000, 128_000),
         reinforced_lengths=(4_000, 8_000, 16_000, 32_000, 64_000, 128_000), ablated=64_000,
         ablated_views=(1, 2, 5, 10, 30), ablated_captions=(0, 1, 2, 5),
         teacher=_resnet(16), student=_transformer(64, 3, 8),
