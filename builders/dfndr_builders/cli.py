@@ -49,11 +49,26 @@ def quickstart(out: Out = "quickstart", device: Device = "auto") -> None:
     typer.echo(run(out, device=device, progress=console_progress()))
 
 
-def plan(recipe: RecipePath, as_json: AsJson = False) -> None:
-    """Show what a build would do: phases, pools, models, what is fetched; nothing is loaded or written."""
+def plan(
+    recipe: RecipePath,
+    probe: Annotated[bool, typer.Option("--probe", help="Measure this machine at it, for about a minute.")] = False,
+    rows: Annotated[int | None, typer.Option(min=1, help="Reckon with so many rows of the pool.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Reckon with so many machines or GPUs like this.")] = 1,
+    device: Device = "auto",
+    out: Annotated[
+        str | None, typer.Option(help="Keep it in the folder that will be built into, for the report.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a build would do and take: phases, pools, models, rows, disk, GPU hours; no model is loaded."""
+    from dfndr.console import console_progress
+    from dfndr_builders.estimate.reckoning import Asked
+    from dfndr_builders.plan import keep
     from dfndr_builders.plan import plan as make
 
-    made = make(recipe)
+    made = make(recipe, Asked(rows, workers, probe, device), progress=console_progress())
+    if out is not None:
+        keep(made, out)
     typer.echo(json.dumps(made.to_json(), indent=1) if as_json else str(made))
 
 

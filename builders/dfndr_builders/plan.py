@@ -1,17 +1,23 @@
-"""What a build would do, found out without loading a model, opening an image or writing a file."""
+"""What a build would do and take, found out without opening an image or writing a file; with a probe, measured."""
 
 from __future__ import annotations
 
+import json
 import os
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
+from dfndr import storage
 from dfndr.describe import rule_in_words
 from dfndr.errors import PoolError
 from dfndr.models import EncoderSpec
+from dfndr.progress import SILENT, Progress
 from dfndr_builders.dfn.cost import cost_of
+from dfndr_builders.estimate.reckoning import Asked, Estimate, estimate
+from dfndr_builders.estimate.words import told
 from dfndr_builders.opened import open_pool
+from dfndr_builders.output import claimed
 from dfndr_builders.recipe import Recipe, default_rules
 from dfndr_builders.recipe_file import read_recipe
 from dfndr_builders.rules import DropRule
@@ -20,7 +26,10 @@ from dfndr_builders.sections.dfn import Dfn, Finetune
 from dfndr_builders.sections.pools import PoolRecipe
 from dfndr_builders.sections.views import Views
 
-__all__ = ["Plan", "plan"]
+__all__ = ["PLAN", "Plan", "keep", "plan"]
+
+PLAN = "phases/plan.json"
+"""Where a plan is kept below the output folder."""
 
 _WIDTH = 110
 _DUPLICATES = ("same_image", "same_text", "near", "semantic")
@@ -29,7 +38,7 @@ _DUPLICATES = ("same_image", "same_text", "near", "semantic")
 
 @dataclass(frozen=True)
 class Plan:
-    """A recipe's phases in order, its pools, its models, and what it needs from the network."""
+    """A recipe's phases in order, its pools, its models, what it needs from the network, and what it would take."""
 
     name: str
     digest: str
@@ -38,26 +47,32 @@ class Plan:
     pools: tuple[str, ...]
     models: tuple[str, ...]
     network: tuple[str, ...]
+    estimate: Estimate
 
     def to_json(self) -> dict[str, object]:
         """Return what `dfndr plan --json` prints."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
+        given = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
+        return {**given, "estimate": self.estimate.to_json()}
 
     def __str__(self) -> str:
         lines = [f"{self.name}: recipe digest {self.digest}", f"license of the result: {self.license}"]
         for title in ("phases", "pools", "models", "network"):
             entries = getattr(self, title) or ("nothing",)
             lines += ["", title, *map(_wrapped, entries)]
-        return "\n".join(lines)
+        return "\n".join([*lines, "", "estimate", *map(_wrapped, told(self.estimate))])
 
 
-def plan(path: str | os.PathLike[str]) -> Plan:
-    """Plan the recipe at a path; raises RecipeError. A pool that is not there yet is said, and no error."""
+def plan(path: str | os.PathLike[str], asked: Asked | None = None, *, progress: Progress = SILENT) -> Plan:
+    """Plan the recipe at a path; raises RecipeError. A pool that is not there yet is said, and no error.
+
+    No model is loaded, unless a probe is asked for.
+    """
     recipe, _ = read_recipe(path)
     folder = Path(path).resolve().parent
     specs = [one.spec(name, recipe.compute, "cpu", one.pretrained) for name, one in recipe.models]
     models = [f"{spec.name}: {_weights(spec)}, {spec.precision}, license {spec.license}" for spec in specs]
     models += [line for score in recipe.score if (line := score.planned())]
+    models += [f"captions by {one.name}: {one.told()}, license {one.license}" for one in recipe.caption]
     return Plan(
         name=recipe.name,
         digest=recipe.digest,
@@ -65,8 +80,15 @@ def plan(path: str | os.PathLike[str]) -> Plan:
         phases=tuple(_phases(recipe)),
         pools=tuple(_pool(pool, folder, recipe.seed) for pool in recipe.pool),
         models=tuple(dict.fromkeys(models)),
+        estimate=estimate(recipe, folder, asked or Asked(), progress=progress),
         network=tuple(sorted({spec.pretrained for spec in specs if spec.pretrained != TRAINED and spec.needs_network})),
     )
+
+
+def keep(plan: Plan, out: str) -> None:
+    """Keep a plan in the folder that its recipe will be built into; raises UsageError as a build there would."""
+    with claimed(out, plan.digest):
+        storage.put(out, PLAN, (json.dumps(plan.to_json(), indent=1) + "\n").encode())
 
 
 def _weights(spec: EncoderSpec) -> str:
@@ -155,6 +177,7 @@ def _wrapped(entry: str) -> str:
 
 def _pool(given: PoolRecipe, folder: Path, seed: int) -> str:
     name = given.kind + " " + ", ".join(f"{key}={value}" for key, value in _source(given).items())
+    name += "" if given.license is None else f", license {given.license}"
     if given.kind == "hf":
         return f"{name}: listed when the build starts"
     try:

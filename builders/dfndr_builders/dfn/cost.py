@@ -11,11 +11,33 @@ from typing import Any
 
 from dfndr_builders.dfn.presets import PRESETS
 
-__all__ = ["Cost", "cost_of", "model_config", "preset_table"]
+__all__ = [
+    "RATE",
+    "Cost",
+    "Forward",
+    "cost_of",
+    "forward_flops",
+    "gpu_hours",
+    "in_hours",
+    "model_config",
+    "preset_table",
+]
 
 _LEAST_HOURS = 0.01
 _PEAK_FLOPS, _UTILISATION = 989e12, 0.4
 """An H100 SXM's dense bfloat16 peak by its data sheet, and the share of it that is taken for granted here."""
+
+
+RATE = f"{_UTILISATION:.0%} of an H100's {_PEAK_FLOPS / 1e12:.0f} TFLOP/s"
+
+
+@dataclass(frozen=True)
+class Forward:
+    """Floating-point operations of one picture and of one text; `first_layer` is the part of the pixels' projection."""
+
+    image: float
+    text: float
+    first_layer: float
 
 
 @dataclass(frozen=True)
@@ -28,17 +50,20 @@ class Cost:
     @property
     def gpu_hours(self) -> float | None:
         """Hours of one H100 at the stated utilisation."""
-        return None if self.flops is None else self.flops / (_PEAK_FLOPS * _UTILISATION) / 3600
+        return None if self.flops is None else gpu_hours(self.flops)
 
     def __str__(self) -> str:
         seen = f"{self.samples_seen:,} samples seen"
         if self.flops is None or self.gpu_hours is None:
             return f"{seen}; FLOPs not known of this kind of model"
-        hours = f"{self.gpu_hours:,.0f}" if self.gpu_hours >= 10 else f"{self.gpu_hours:.2g}"
-        if self.gpu_hours < _LEAST_HOURS:
-            hours = f"less than {_LEAST_HOURS}"
-        rate = f"{_UTILISATION:.0%} of an H100's {_PEAK_FLOPS / 1e12:.0f} TFLOP/s"
-        return f"{seen}, {self.flops:.2g} FLOPs, {hours} GPU hours at {rate}"
+        return f"{seen}, {self.flops:.2g} FLOPs, {in_hours(self.gpu_hours)} GPU hours at {RATE}"
+
+
+def in_hours(hours: float) -> str:
+    """Return hours in words, without more digits than they are known to."""
+    if hours < _LEAST_HOURS:
+        return f"less than {_LEAST_HOURS}"
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
 
 
 def cost_of(model: str | Mapping[str, Any], samples_seen: int) -> Cost:
@@ -69,11 +94,10 @@ def preset_table() -> str:
     return "\n".join(lines)
 
 
-def _flops(config: Mapping[str, Any]) -> float | None:
-    """Return the operations of one pair's forward and backward pass, a multiplication and an addition being two.
+def forward_flops(config: Mapping[str, Any]) -> Forward | None:
+    """Return the operations of one forward pass, a multiplication and an addition being two.
 
-    A backward pass is two forward passes, for the gradients of weights and of inputs (Kaplan et al. 2020, section 2.1);
-    no gradient of the pixels is asked for.
+    None for towers that are no plain transformers of open_clip's own.
     """
     vision, text, dim = config["vision_cfg"], config["text_cfg"], config["embed_dim"]
     if not isinstance(vision.get("layers"), int) or "timm_model_name" in vision or "hf_model_name" in text:
@@ -84,7 +108,22 @@ def _flops(config: Mapping[str, Any]) -> float | None:
     embedding = 2 * patches * 3 * tall * wide * width
     layers = _transformer(vision["layers"], width, patches + 1, vision.get("mlp_ratio", 4.0))
     words = _transformer(text["layers"], text["width"], text["context_length"], text.get("mlp_ratio", 4.0))
-    return float(2 * embedding + 3 * (layers + words + 2 * dim * (width + text["width"])))
+    return Forward(embedding + layers + 2 * dim * width, words + 2 * dim * text["width"], embedding)
+
+
+def gpu_hours(flops: float) -> float:
+    """Return hours of one H100 at the stated utilisation."""
+    return flops / (_PEAK_FLOPS * _UTILISATION) / 3600
+
+
+def _flops(config: Mapping[str, Any]) -> float | None:
+    """Return the operations of one pair's forward and backward pass.
+
+    A backward pass is two forward passes, for the gradients of weights and of inputs (Kaplan et al. 2020, section 2.1);
+    no gradient of the pixels is asked for.
+    """
+    each = forward_flops(config)
+    return None if each is None else float(3 * (each.image + each.text) - each.first_layer)
 
 
 def _transformer(layers: int, width: int, tokens: int, mlp_ratio: float) -> float:

@@ -27,7 +27,7 @@ AUDIT_ROLE = "audit/duplicates"
 _FOLDER = re.compile(r"phases/[A-Za-z0-9_][A-Za-z0-9._-]{0,200}")
 _MAX_BYTES = 32_000_000
 _LARGEST = 1e15
-_TIMINGS = "phases/timings.jsonl"
+_TIMINGS, _PLAN = "phases/timings.jsonl", "phases/plan.json"
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class Inputs:
     timings: tuple[Timing, ...]
     asked: Mapping[str, Tally]
     """What servers were asked that wrote captions, by captioner."""
+    plan: Mapping[str, Any]
+    """What was planned before the build; empty where nothing was kept, or of another recipe."""
     missing: tuple[str, ...]
 
     @property
@@ -95,6 +97,7 @@ def open_inputs(path: str) -> Inputs:
         samples=samples,
         audit=_audit(dataset, folder),
         timings=_timings(dataset.root),
+        plan=_plan(dataset),
         asked=read_tallies(storage.join(dataset.root, SPENDING)),
         missing=tuple(missing),
     )
@@ -105,6 +108,11 @@ def finite(given: object) -> float | None:
     if not isinstance(given, float | int) or isinstance(given, bool):
         return None
     return float(given) if abs(given) < _LARGEST else None
+
+
+def _plan(dataset: Dataset) -> Mapping[str, Any]:
+    given = _json(storage.join(dataset.root, _PLAN))
+    return given if given.get("digest") == dataset.manifest.recipe_digest else {}
 
 
 def _mapping(given: object) -> Mapping[str, Any]:

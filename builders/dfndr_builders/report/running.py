@@ -5,14 +5,15 @@ from __future__ import annotations
 from dfndr.markup import Html, cells, element, join, outside
 from dfndr_builders.report.charts import bar
 from dfndr_builders.report.facts import Facts
+from dfndr_builders.report.planned import planned
 from dfndr_builders.report.words import UNKNOWN, duration, number
 
 __all__ = ["timings"]
 
 
 def timings(facts: Facts) -> Html | None:
-    """Return how long each phase took, and what servers were asked."""
-    parts = [part for part in (_phases(facts), _servers(facts)) if part is not None]
+    """Return how long each phase took, what servers were asked, and what had been planned."""
+    parts = [part for part in (_phases(facts), _servers(facts), planned(facts)) if part is not None]
     return element("section", element("h2", "Timings"), *parts, id="timings") if parts else None
 
 

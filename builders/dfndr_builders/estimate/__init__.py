@@ -1,0 +1,1 @@
+"""What a build would take, reckoned before it runs: rows, disk, forward passes, time, GPU hours."""
