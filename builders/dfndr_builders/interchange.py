@@ -14,10 +14,11 @@ __all__ = ["export", "import_"]
 
 
 def import_(
-    kind: Annotated[Literal["clip-retrieval", "dr"], typer.Argument(metavar="KIND", help="What wrote the files.")],
-    path: Annotated[
-        str, typer.Argument(metavar="PATH", help="clip-retrieval: its folder; dr: tars, with braces or globs.")
+    kind: Annotated[
+        Literal["clip-retrieval", "dr", "datacomp", "parquet"],
+        typer.Argument(metavar="KIND", help="What wrote the files."),
     ],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="Their folder; of dr the tars, with braces or globs.")],
     out: Out,
     name: Annotated[str | None, typer.Option(help="What the dataset is called.")] = None,
     license: Annotated[str | None, typer.Option(help="The licence of the dataset; yours to know.")] = None,
@@ -49,26 +50,40 @@ def import_(
     """Make a dataset of vectors that another tool computed; run it again to go on where it stopped."""
     from dfndr.console import console_progress
     from dfndr.describe import describe, facts
-    from dfndr_builders.imports import Join, import_dataset, open_import, open_join
+    from dfndr_builders.imports import Join, import_dataset, open_import
     from dfndr_builders.imports.published import TEACHERS, parse_teacher
+    from dfndr_builders.opened import open_pool_at
 
     given = TEACHERS[teachers] if teachers else tuple(parse_teacher(words) for words in encoder or [])
     about = {"name": name, "license": license, "dtype": dtype, "unit_norm": not any_length, "source": source}
     layout, imported = open_import(kind, path, given, **about)  # type: ignore[arg-type]
-    how = Join(open_join(join) if join else None, join or "", missing, thumbnail)
+    how = Join(open_pool_at(join) if join else None, join or "", missing, thumbnail)
     manifest = import_dataset(layout, imported, out, join=how, progress=console_progress())
     typer.echo(json.dumps(facts(manifest), indent=1) if as_json else describe(manifest))
 
 
 def export(
     dataset: DatasetPath,
-    kind: Annotated[Literal["gallery", "atlas", "parquet"], typer.Argument(metavar="KIND", help="What to write.")],
+    kind: Annotated[
+        Literal["gallery", "atlas", "parquet", "dr", "clip-retrieval", "datacomp"],
+        typer.Argument(metavar="KIND", help="What to write."),
+    ],
     out: Out,
     rows: Annotated[int | None, typer.Option(help="How many rows of a gallery (200) or an atlas (50,000).")] = None,
     space: Annotated[str | None, typer.Option(help="Whose neighbours, or whose vectors alone.")] = None,
+    bfloat16: Annotated[bool, typer.Option("--bfloat16", help="dr: vectors as .pth.gz of bfloat16, not .npz.")] = False,
+    legacy: Annotated[bool, typer.Option("--legacy", help="dr: captions' vectors below the text's, as older sets.")] = (
+        False
+    ),
+    pictures: Annotated[
+        str | None, typer.Option(metavar="POOL", help="dr: with pictures from `pool`, its recipe's; a recipe; or tars.")
+    ] = None,
 ) -> None:
-    """Write a dataset for other tools: gallery (static HTML), atlas (Embedding Atlas), parquet (rows and vectors)."""
+    """Write a dataset for other tools: gallery, atlas; parquet, dr, clip-retrieval, datacomp."""
     from dfndr.console import console_progress
+    from dfndr_builders.exports import Form
     from dfndr_builders.exports import export as run
 
-    typer.echo(run(dataset, kind, out, rows=rows, space=space, progress=console_progress()))
+    form = Form(bfloat16, legacy)
+    about = {"rows": rows, "space": space, "form": form, "pictures": pictures}
+    typer.echo(run(dataset, kind, out, **about, progress=console_progress()))  # type: ignore[arg-type]

@@ -18,12 +18,12 @@ from dfndr_builders.measure.text import MeasureText
 from dfndr_builders.pools.base import Pool
 from dfndr_builders.pools.joined import Joined
 from dfndr_builders.recipe import Recipe
-from dfndr_builders.recipe_file import resolve, resolve_weights
+from dfndr_builders.recipe_file import read_recipe, resolve, resolve_weights
 from dfndr_builders.sections import curation, pools
 from dfndr_builders.sections.pools import PoolRecipe
 from dfndr_builders.stage import Stage as Measuring
 
-__all__ = ["open_filter", "open_measures", "open_pool", "open_pools"]
+__all__ = ["open_filter", "open_measures", "open_pool", "open_pool_at", "open_pools"]
 
 
 def open_measures(given: Sequence[curation.MeasureRecipe], folder: Path) -> tuple[list[Measuring], list[object]]:
@@ -79,6 +79,16 @@ def open_pool(given: PoolRecipe, folder: Path, seed: int) -> Pool:
     from dfndr_builders.pools.templated import Templated
 
     return Templated(pool, given.templates if isinstance(given.templates, str) else tuple(given.templates), seed)
+
+
+def open_pool_at(path: str) -> Pool:
+    """Return the pools of a recipe (`.toml`), or tars by a pattern; a sample of these goes by the `uid` in its json."""
+    if path.endswith(".toml"):
+        recipe, _ = read_recipe(path)
+        return open_pools(recipe.pool, Path(path).parent, recipe.seed)
+    from dfndr_builders.pools.webdataset import WebDatasetPool
+
+    return WebDatasetPool((path,), uid="json:uid")
 
 
 def open_filter(recipe: Recipe, folder: Path, device: str) -> FilterTraining:

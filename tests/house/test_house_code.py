@@ -138,6 +138,8 @@ def _forbidden(node: ast.AST, path: Path) -> Iterator[str]:
             keyword.arg == "weights_only" and isinstance(keyword.value, ast.Constant) and keyword.value.value is True
             for keyword in node.keywords
         )
+        # what Apple's sets in bfloat16 are made of; readers take it by the safe loader, which refuses all but tensors
+        is_safe = is_safe or (called == "torch.save" and path.parts[-2:] == ("exports", "tensors.py"))
         runs_code = called in ("torch.save", "torch.load", "eval", "exec") and not is_safe
         if runs_code or (called == "print" and path.name != "cli.py"):
             yield f"{called}()"

@@ -8,8 +8,9 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pytest
-from dfndr_builders.imports import Imported, Join, import_dataset, open_join, open_layout
+from dfndr_builders.imports import Imported, Join, import_dataset, open_layout
 from dfndr_builders.imports.layout import Teacher
+from dfndr_builders.opened import open_pool_at
 from PIL import Image
 from support.layouts import Member, reinforced, vectors_of_sample, write_tar
 from support.verbs import run
@@ -62,7 +63,7 @@ def pool(folder: Path) -> str:
 
 def joined(tmp_path: Path, out: str = "out", **more: Any) -> tuple[Manifest, Dataset]:
     layout = open_layout("dr", tars(tmp_path), ONE)
-    how = Join(open_join(pool(tmp_path)), "pool", **more)
+    how = Join(open_pool_at(pool(tmp_path)), "pool", **more)
     manifest = import_dataset(layout, Imported("it", "CC0-1.0", ONE), tmp_path / out, join=how)
     assert not verify(str(tmp_path / out)).findings
     return manifest, open_dataset(tmp_path / out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dfndr import storage
 from dfndr.dataset import Dataset
 from dfndr.format.schema import SPLITS, Space
 from dfndr.format.shard import write_rows
@@ -10,6 +9,7 @@ from dfndr.format.storage_types import read_type
 from dfndr.frames import hf_schema, vector_array, vector_columns
 from dfndr.progress import SILENT, Progress
 from dfndr_builders.card.header import header
+from dfndr_builders.exports.parts import Part, Written, layout_of, write_parts
 from dfndr_builders.markdown import plain, table
 
 __all__ = ["export_parquet"]
@@ -24,17 +24,27 @@ def export_parquet(dataset: Dataset, out: str, *, space: str | None = None, prog
     spaces = dataset.manifest.spaces if space is None else (dataset.space(space),)
     called = vector_columns(spaces, dataset.schema().names)
     count = len(dataset.shards)
-    with progress.task("export", len(dataset)) as task:
-        for number, shard in enumerate(dataset.shards):
-            view = dataset.only([shard])
-            rows = view.rows()
-            for name, column in called.items():
-                (block,) = view.mapped(name)
-                rows = rows.append_column(column, vector_array(block))
-            rows = rows.replace_schema_metadata(hf_schema(rows.schema.remove_metadata()).metadata)
-            write_rows(out, f"rows/{shard.split}-{number:05d}-of-{count:05d}.parquet", rows)
-            task.advance(len(rows))
-    storage.put(out, "README.md", _readme(dataset, called).encode("utf-8"))
+    parts = [Part(number, f"{shard.split}-{number:05d}-of-{count:05d}") for number, shard in enumerate(dataset.shards)]
+
+    def write(part: Part) -> Written:
+        view = dataset.only([dataset.shards[part.number]])
+        rows = view.rows()
+        for name, column in called.items():
+            rows = rows.append_column(column, vector_array(view.vectors(name)))
+        rows = rows.replace_schema_metadata(hf_schema(rows.schema.remove_metadata()).metadata)
+        return Written((write_rows(out, f"rows/{part.stem}.parquet", rows),), {"rows": len(view)})
+
+    told = {"kind": "parquet", "dataset": dataset.digest, "space": space}
+    write_parts(
+        out,
+        told,
+        parts,
+        write,
+        layout=layout_of("parquet", dataset, spaces, called, parts),
+        readme=_readme(dataset, called),
+        rows=[shard.rows for shard in dataset.shards],
+        progress=progress,
+    )
     return f'{out}: {len(dataset):,} rows; `datasets.load_dataset("{out}")` opens it, and DuckDB its rows/*.parquet'
 
 

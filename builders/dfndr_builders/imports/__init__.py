@@ -1,8 +1,7 @@
 """Datasets out of what other tools left: vectors that were computed already, with the rows that they belong to."""
 
-from dfndr_builders.imports.join import open_join
 from dfndr_builders.imports.opened import open_import, open_layout
 from dfndr_builders.imports.records import Imported
 from dfndr_builders.imports.run import Join, import_dataset
 
-__all__ = ["Imported", "Join", "import_dataset", "open_import", "open_join", "open_layout"]
+__all__ = ["Imported", "Join", "import_dataset", "open_import", "open_layout"]

@@ -79,7 +79,7 @@ class Reinforced:
 
     @cached_property
     def _walked(self) -> tuple[list[Piece], bool]:
-        return walked(self._paths, rows_of_piece(sum(space.per_row * space.dim * 4 for space in self.spaces())))
+        return walked(self._paths, rows_of_piece(sum(space.row_bytes for space in self.spaces())))
 
     def split(self, shard: PoolShard) -> str:
         """Return the split of the shard's tar."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -28,25 +27,9 @@ from dfndr_builders.phase import phase_digest, run_phase
 from dfndr_builders.pools.base import Pool
 from dfndr_builders.work import Job, Unit
 
-__all__ = ["Beside", "open_join", "run_join"]
+__all__ = ["Beside", "run_join"]
 
 _TEXT_PROBLEMS = tuple(reason for reason in FAILED if reason.startswith("text_"))
-
-
-def open_join(path: str) -> Pool:
-    """Return the pools of a recipe (`.toml`), or the one of tars, by a pattern with braces or globs.
-
-    A sample of tars goes by the `uid` in its json, else by its key.
-    """
-    if path.endswith(".toml"):
-        from dfndr_builders.opened import open_pools
-        from dfndr_builders.recipe_file import read_recipe
-
-        recipe, _ = read_recipe(path)
-        return open_pools(recipe.pool, Path(path).parent, recipe.seed)
-    from dfndr_builders.pools.webdataset import WebDatasetPool
-
-    return WebDatasetPool((path,), uid="json:uid")
 
 
 @dataclass(frozen=True)

@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from dfndr import storage
 from dfndr.errors import UsageError
 from dfndr.format.schema import NAME, StorageType
 from dfndr_builders.imports.clip_retrieval import ClipRetrieval
+from dfndr_builders.imports.datacomp import DataComp
 from dfndr_builders.imports.dr import Reinforced
 from dfndr_builders.imports.layout import Layout, Promised, Teacher
+from dfndr_builders.imports.parquet import ParquetRows
 from dfndr_builders.imports.records import Imported
 from dfndr_builders.layout_file import LayoutFile, read_layout
 
 __all__ = ["Kind", "open_import", "open_layout"]
 
-Kind = Literal["clip-retrieval", "dr"]
+Kind = Literal["clip-retrieval", "dr", "datacomp", "parquet"]
 
 
 def _layout_beside(kind: Kind, path: str) -> LayoutFile | None:
     """Return what an export of dfndr's says beside its files; None where another tool wrote them."""
-    folder = path.rpartition("/")[0] or "." if kind == "dr" else path
-    return read_layout(folder, kind)
+    is_pattern = kind == "dr" or path.endswith(".parquet") or not storage.exists(path)
+    return read_layout(path.rpartition("/")[0] if is_pattern else path, kind)
 
 
 def _teachers_of(layout: LayoutFile) -> tuple[Teacher, ...]:
@@ -87,13 +90,18 @@ def open_layout(
         raise UsageError("--encoder", expected="names of their own", found=found, do=do)
     spaces = {} if layout is None else {space.name: space for space in layout.spaces}
     promised = Promised(dtype, unit_norm, spaces)
+    about = (promised, source, license, layout)
+    if kind == "parquet":
+        return ParquetRows(path, tuple(teachers), *about)
+    if kind == "datacomp":
+        return DataComp(path, tuple(teachers), *about)
     if kind == "clip-retrieval":
         if len(teachers) != 1:
             do = "Say which model it was run with: --encoder vit-b-32=ViT-B-32/laion2b_s34b_b79k"
             raise UsageError("--encoder", expected="one encoder", found=str(len(teachers)), do=do)
-        return ClipRetrieval(path, teachers[0], promised, source, license, layout)
+        return ClipRetrieval(path, teachers[0], *about)
     if not teachers or not all(teacher.dim for teacher in teachers):
         do = "Name each in the order of its numbers (a=MODEL/WEIGHTS:768), or a published set: --teachers dfndr"
         found = f"dims {[teacher.dim for teacher in teachers]}" if teachers else "none"
         raise UsageError("--encoder", expected="encoders with their dims", found=found, do=do)
-    return Reinforced(path, tuple(teachers), promised, source, license, layout)
+    return Reinforced(path, tuple(teachers), *about)
