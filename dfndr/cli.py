@@ -16,7 +16,7 @@ import typer
 
 from dfndr import __version__
 from dfndr.errors import DfndrError, UsageError
-from dfndr.head_verbs import AsJson, DatasetPath, train_head, train_scorer
+from dfndr.head_verbs import AsJson, DatasetPath, export_head, train_head, train_scorer
 
 __all__ = ["app", "main"]
 
@@ -126,6 +126,7 @@ def search(
 
 app.command("train-head")(train_head)
 app.command("train-scorer")(train_scorer)
+app.command("export-head")(export_head)
 
 
 @app.command("eval")

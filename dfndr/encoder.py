@@ -66,6 +66,7 @@ class Encoder:
     def __init__(self, spec: EncoderSpec, model: Any, preprocess: Any, tokenizer: Any) -> None:  # noqa: ANN401
         import torch
 
+        self.spec = spec
         self.device = pick_device(spec.device)
         self.batch_size = spec.batch_size
         self.revision = hub_revision(spec.pretrained)

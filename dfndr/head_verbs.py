@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-__all__ = ["AsJson", "DatasetPath", "train_head", "train_scorer"]
+__all__ = ["AsJson", "DatasetPath", "export_head", "train_head", "train_scorer"]
 
 DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's folder or URL.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
@@ -104,3 +104,25 @@ def train_scorer(
         progress=console_progress(),
     )
     typer.echo(json.dumps(result.to_json(), indent=1) if as_json else str(result))
+
+
+def export_head(
+    head: Annotated[Path, typer.Argument(metavar="HEAD", help="The folder of a trained linear head.")],
+    dataset: Annotated[str, typer.Option(metavar="DATASET", help="A dataset with the spaces it was trained on.")],
+    out: Annotated[Path, typer.Option(help="Where the model goes.")],
+    pretrained: Annotated[
+        str | None, typer.Option(help="Where the encoder's weights are, if not where recorded.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fold a trained linear head into its encoder: an open_clip model that classifies and retrieves as both did."""
+    from dfndr.console import console_progress
+    from dfndr.dataset import open_dataset
+    from dfndr.heads.export import export_head as export
+
+    found = export(head, open_dataset(dataset, progress=console_progress()), out, pretrained=pretrained)
+    difference = max(found.image_difference, found.text_difference)
+    said = (
+        f"local-dir:{out}: vectors of {found.dim} numbers, within {difference:.1g} of head and encoder; {found.license}"
+    )
+    typer.echo(json.dumps(found.to_json(), indent=1) if as_json else said)
