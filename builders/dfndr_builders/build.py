@@ -35,6 +35,7 @@ from dfndr_builders.pools.base import Pool
 from dfndr_builders.recipe_file import read_recipe, resolve_weights
 from dfndr_builders.report.samples import choose as choose_samples
 from dfndr_builders.report.samples import collect
+from dfndr_builders.reuse import Made, taken_over, tell
 from dfndr_builders.rows import SelectedRows
 from dfndr_builders.scoring import Scored, score
 from dfndr_builders.sections.base import TRAINED
@@ -45,7 +46,7 @@ from dfndr_builders.taken_out import TakenOut
 from dfndr_builders.thumbnail import Thumbnail
 from dfndr_builders.training import train_filter
 from dfndr_builders.views import DrawViews
-from dfndr_builders.work import Job, Unit
+from dfndr_builders.work import Job, Unit, recorded
 
 __all__ = ["build"]
 
@@ -144,15 +145,19 @@ def _build(context: Context, pool: Pool, scored: Scored, derived: Sequence[Deriv
         output=recipe.output.model_dump(mode="json"),
         **({} if recipe.views is None else {"views": [recipe.seed, recipe.views.model_dump(mode="json")]}),
     )
+    units = _units(selection.rows, recipe.output.rows_per_shard)
+    if len(recorded(context.root, digest, units)) < len(units):
+        embedding, scoring = ({name: one.record for name, one in given.items()} for given in (encoders, scored.models))
+        stages = taken_over(context, stages, Made(embedding, scoring, captioners))
     specs = tuple(model.spec for model in (*scored.models.values(), *encoders.values()))
     source = SelectedRows(pool, scored.root, chosen.root, chosen.beside)
     job = Job(context.root, digest, source, Chain(tuple(stages)), tuple(spaces), specs)
     if recipe.output.validation and selection.rows["train"] and not selection.rows["validation"]:
         context.progress.say("no row fell into the validation split: there are too few rows for its share")
-    units = _units(selection.rows, recipe.output.rows_per_shard)
     spending = storage.join(context.root, SPENDING)
     note = (lambda: told_of(read_tallies(spending))) if captions else None
     shards = run_phase("build", job, units, context.progress, timings=context.timings, note=note)
+    tell(context, stages, shards)
     write_audits(context, scored, derived, chosen)
     _keep_samples(context, pool, scored, chosen)
     counted = count_files(context.root, shards)

@@ -12,7 +12,7 @@ from dfndr.format.manifest import Manifest, Shard, Step
 from dfndr.format.schema import Space
 from dfndr.progress import Progress
 from dfndr.storage import Stored
-from dfndr_builders.phase import Model, made_with
+from dfndr_builders.phase import STAGES, Model, made_with
 from dfndr_builders.pools.base import Pool
 from dfndr_builders.recipe import Recipe
 from dfndr_builders.recipe_file import resolve, resolve_weights
@@ -106,7 +106,14 @@ class Context:
             scorers={name: model.record for name, model in (scorers or {}).items()},
             shards=shards,
             funnel=funnel,
-            provenance={"phase": digest, "pools": pools, "made_with": made_with(), **revisions, **(more or {})},
+            provenance={
+                "phase": digest,
+                "stages": STAGES,
+                "pools": pools,
+                "made_with": made_with(),
+                **revisions,
+                **(more or {}),
+            },
             files=files or {},
             captioners=captioners or {},
         )

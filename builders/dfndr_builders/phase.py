@@ -19,7 +19,7 @@ from dfndr_builders.engines import inline
 from dfndr_builders.timings import Timing, Timings
 from dfndr_builders.work import Job, Unit, recorded
 
-__all__ = ["Model", "content_digest", "made_with", "phase_digest", "run_phase", "step_of"]
+__all__ = ["STAGES", "Model", "content_digest", "made_with", "phase_digest", "run_phase", "step_of"]
 
 STAGES = 3
 """Raised whenever a stage, a pool or the rendering of glyphs starts to give other bytes for the same recipe."""
