@@ -44,6 +44,7 @@ SECTIONS = [
     (scores.Random, ["`random`"]),
     (captions.Retrieval, ["`[[caption]]`", "`retrieval`"]),
     (captions.Endpoint, ["`[[caption]]`", "`endpoint`"]),
+    (captions.Transformers, ["`[[caption]]`", "Where words are drawn", "`transformers`"]),
     (captions.Coca, ["`[[caption]]`", "Where words are drawn", "`coca`"]),
     (views.Views, ["`[views]`"]),
     (models.Embed, ["`[[embed]]`"]),

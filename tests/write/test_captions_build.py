@@ -134,7 +134,7 @@ def test_a_model_that_is_no_coca_is_refused_before_anything_is_scored(tmp_path: 
     [
         (BANK + BANK, "every captioner needs a name of its own"),
         (BANK + "per_image = 3\nbest_of = 2\n", "best_of = 2 is fewer than per_image = 3"),
-        (BANK.replace('"retrieval"', '"blip"'), "'coca', 'endpoint', 'retrieval'"),
+        (BANK.replace('"retrieval"', '"blip"'), "'coca', 'endpoint', 'retrieval', 'transformers'"),
         (BANK + 'scorer = "other"\n', "the clip scores are"),
         (COCA.format(coca="recipe:dfn"), "is a filter, and no captioner"),
         (COCA.format(coca="local-dir:x") + "min_tokens = 10\n", "min_tokens = 10 is no less than max_tokens = 10"),

@@ -13,9 +13,9 @@ from dfndr_builders.sections.base import Name
 from dfndr_builders.sections.caption import Caption
 from dfndr_builders.sections.endpoint import Endpoint
 from dfndr_builders.sections.pools import Glyphs, PoolRecipe
-from dfndr_builders.sections.written import Coca
+from dfndr_builders.sections.written import Coca, Transformers
 
-__all__ = ["CaptionRecipe", "Coca", "Endpoint", "Retrieval"]
+__all__ = ["CaptionRecipe", "Coca", "Endpoint", "Retrieval", "Transformers"]
 
 
 class Retrieval(Caption):
@@ -53,4 +53,4 @@ class Retrieval(Caption):
         return "retrieved from a bank of texts"
 
 
-CaptionRecipe: TypeAlias = Annotated[Coca | Endpoint | Retrieval, Field(discriminator="kind")]
+CaptionRecipe: TypeAlias = Annotated[Coca | Endpoint | Retrieval | Transformers, Field(discriminator="kind")]

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from dfndr import storage
 from dfndr_builders.captions.captioner import Captioner
 from dfndr_builders.captions.sampling import Sampling
 from dfndr_builders.scorer import OpenModel, Site
@@ -13,7 +14,7 @@ from dfndr_builders.sections.base import TRAINED, Misfit, Name, Part
 from dfndr_builders.sections.caption import Caption
 from dfndr_builders.sections.models import Model
 
-__all__ = ["Coca"]
+__all__ = ["Coca", "Transformers"]
 
 
 class Sampled(Caption):
@@ -70,3 +71,48 @@ class Coca(Model, Sampled):
     def told(self) -> str:
         """Return which model."""
         return f"written by the CoCa {self.model or self.pretrained}"
+
+
+class Transformers(Sampled):
+    """Captions by an image-to-text model of Hugging Face Transformers."""
+
+    kind: Literal["transformers"]
+    name: Name = "transformers"
+    model: Annotated[str, Field(min_length=1)]
+    revision: str | None = None
+    prompt: str = ""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    license: str = "unknown"
+    max_tokens: Annotated[int, Field(ge=1, le=10_000)] = 60
+    unfinished: Literal["drop", "keep"] = "drop"
+
+    def open(self, site: Site, scorer: OpenModel) -> Captioner:
+        """Return the captioner; its model is loaded when it is recorded."""
+        return self._captioner(site)
+
+    def check(self, site: Site) -> None:
+        """Load the model, and see that it takes the prompt."""
+        self._captioner(site).open()
+
+    def _captioner(self, site: Site) -> Captioner:
+        from dfndr_builders.captions.image_to_text import ImageToText, Source
+
+        local = site.resolve(self.model)
+        source = Source(local if storage.is_folder(local) else self.model, self.revision, self.precision)
+        return ImageToText(
+            self.name,
+            source,
+            self.model,
+            self.license,
+            self.prompt,
+            site.seed,
+            self.best_of or self.per_image,
+            Sampling(self.top_p, self.temperature, self.max_tokens, min_tokens=1),
+            self.unfinished,
+            site.runs.threads,
+            site.runs.device,
+        )
+
+    def told(self) -> str:
+        """Return which model."""
+        return f"written by {self.model}"
