@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from dfndr_builders.build import build
 from dfndr_builders.dfn.cost import cost_of, forward_flops, model_config
-from dfndr_builders.estimate.disk import vectors_bytes
 from dfndr_builders.estimate.pool_size import PoolSize, size_of_pool
 from dfndr_builders.estimate.reckoning import Asked, estimate
 from dfndr_builders.estimate.words import in_bytes, in_time, told
@@ -55,8 +54,20 @@ def test_a_forward_pass_is_a_third_of_a_training_but_for_the_first_layers_gradie
 
 
 @pytest.mark.parametrize(("dtype", "each"), [("float32", 64), ("float16", 32), ("bfloat16", 32), ("int8", 20)])
-def test_each_storage_type_has_its_bytes(dtype, each):
-    assert vectors_bytes(3, 16, dtype) == 3 * each
+def test_each_storage_type_has_its_bytes(tmp_path, dtype, each):
+    path = small(tmp_path)
+    path.write_text(path.read_text().replace('of = ["image", "text", "caption"]', f'of = ["text"]\ndtype = "{dtype}"'))
+    assert estimate(read_recipe(path)[0], tmp_path).disk["text/tiny"] == 80 * each
+
+
+def test_requests_to_a_server_are_counted(tmp_path):
+    path = small(tmp_path)
+    asked = '\n[[caption]]\nkind = "endpoint"\nurl = "http://x/v1"\nmodel = "m"\nbest_of = 3\n'
+    for more, each in (("", 3), ("together = true\n", 1)):
+        (tmp_path / "asked.toml").write_text(path.read_text() + asked + more)
+        found = estimate(read_recipe(tmp_path / "asked.toml")[0], tmp_path)
+        assert found.requests == {"endpoint": 80 * each}
+    assert "captions by endpoint: 80 requests" in "\n".join(told(found))
 
 
 def test_views_multiply_pictures_and_a_hub_model_is_known_by_its_name(tmp_path):

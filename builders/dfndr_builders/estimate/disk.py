@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dfndr.format.schema import Space
 from dfndr_builders.estimate.forward import config_of
 from dfndr_builders.recipe import Recipe
 from dfndr_builders.sections.models import Model
 
-__all__ = ["disk_of", "vectors_bytes"]
-
-_ITEM = {"float32": (4, 0), "float16": (2, 0), "bfloat16": (2, 0), "int8": (1, 4)}
-"""Bytes of a number, and what a vector takes beside its numbers."""
+__all__ = ["disk_of"]
 
 _ROW, _TEXT, _SCORE, _MEASURE, _CAPTION, _VIEW = 90, 0.45, 5, {"image": 40, "text": 25, "language": 6}, 45, 42
 """Bytes in Parquet (zstd) of uid, key and sha256; of a byte of text; of a score, a measure, a caption, a view."""
@@ -29,8 +28,8 @@ def disk_of(
     found: dict[str, int | None] = {}
     for embed in recipe.embed:
         for modality in embed.of:
-            vectors = kept * recipe.per_row(modality)
-            found[f"{modality}/{embed.encoder}"] = _vectors(embed, recipe, folder, vectors, embed.dtype)
+            space = Space(modality, embed.encoder, 1, recipe.per_row(modality), embed.dtype)
+            found[space.name] = _vectors(embed, recipe, folder, space, kept)
     scores = len(recipe.score) * _SCORE + sum(_MEASURE.get(one.kind, 0) for one in recipe.measure)
     each = _ROW + _TEXT * text_bytes + scores
     more = recipe.per_row("caption") * _CAPTION if recipe.caption else 0
@@ -42,17 +41,13 @@ def disk_of(
     found["scores, in phases/"] = round(rows * each)
     for clip in recipe.clips:
         for modality in clip.vectors:
-            found[f"{modality}/{clip.name} of the pool, in phases/"] = _vectors(clip, recipe, folder, rows, "float16")
+            space = Space(modality, clip.name, 1)
+            found[f"{space.name} of the pool, in phases/"] = _vectors(clip, recipe, folder, space, rows)
     return found
 
 
-def vectors_bytes(count: int, dim: int, dtype: str) -> int:
-    """Return what so many vectors take, without the header of their file."""
-    item, beside = _ITEM[dtype]
-    return count * (dim * item + beside)
-
-
-def _vectors(model: Model, recipe: Recipe, folder: Path, count: int, dtype: str) -> int | None:
+def _vectors(model: Model, recipe: Recipe, folder: Path, space: Space, rows: int) -> int | None:
+    """Return what the vectors of a space take, without the headers of their files; its dim is found here."""
     config: Mapping[str, Any] | None = config_of(model, recipe, folder)
     dim = None if config is None else config.get("embed_dim")
-    return vectors_bytes(count, dim, dtype) if isinstance(dim, int) else None
+    return rows * replace(space, dim=dim).row_bytes if isinstance(dim, int) else None

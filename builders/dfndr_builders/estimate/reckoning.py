@@ -14,6 +14,7 @@ from dfndr_builders.estimate.forward import Passes, passes_of
 from dfndr_builders.estimate.pool_size import PoolSize, size_of_pools
 from dfndr_builders.estimate.probe import Probe, probe
 from dfndr_builders.recipe import Recipe
+from dfndr_builders.sections.endpoint import Endpoint
 
 __all__ = ["Asked", "Estimate", "estimate"]
 
@@ -36,6 +37,8 @@ class Estimate:
     kept: int | None = None
     shards: int | None = None
     passes: tuple[Passes, ...] = ()
+    requests: Mapping[str, int] = field(default_factory=dict)
+    """To servers that write captions, by captioner, where each caption is asked for once."""
     training_flops: float | None = None
     disk: Mapping[str, int | None] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -81,6 +84,7 @@ def estimate(recipe: Recipe, folder: Path, asked: Asked = Asked(), *, progress: 
         kept,
         shards,
         passes,
+        {one.name: kept * one.requests_each for one in recipe.caption if isinstance(one, Endpoint)},
         _training_flops(recipe),
         disk,
         seconds,

@@ -25,6 +25,8 @@ def told(found: Estimate) -> Iterator[str]:
     for one in found.passes:
         flops = "FLOPs not known of this kind of model" if one.flops is None else f"{one.flops:.2g} FLOPs"
         yield f"{one.purpose} by {one.model}: {one.images:,} pictures and {one.texts:,} texts, {flops}"
+    for name, requests in found.requests.items():
+        yield f"captions by {name}: {requests:,} requests, and more where captions are asked for again"
     if found.passes:
         hours = found.gpu_hours
         yield f"GPU hours of these forward passes: {'not known' if hours is None else in_hours(hours)} at {RATE}"

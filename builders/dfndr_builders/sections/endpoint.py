@@ -63,6 +63,11 @@ class Endpoint(Caption):
         """How often each caption is asked for."""
         return self.tries
 
+    @property
+    def requests_each(self) -> int:
+        """How many requests a picture takes, where all goes well."""
+        return 1 if self.together else self.best_of or self.per_image
+
     def open(self, site: Site, scorer: OpenModel) -> Captioner:
         """Return the captioner; nothing is asked yet."""
         from dfndr_builders.captions import endpoint
