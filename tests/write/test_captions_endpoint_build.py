@@ -38,7 +38,7 @@ model = "tiny-vlm"
 license = "Apache-2.0"
 api_key_env = "CHAT_KEY"
 per_image = 2
-timeout_s = 5
+timeout_s = 60
 requests = 2
 concurrency = 4
 price_in = 1.0
@@ -110,7 +110,7 @@ def test_a_server_that_dies_stops_the_build_and_the_next_one_goes_on_and_asks_no
     with Chat(key=KEY) as again:  # elsewhere, and asked in another way
         monkeypatch.setenv("CHAT_URL", again.url)
         text = (
-            recipe.read_text().replace("concurrency = 4", "concurrency = 2").replace("timeout_s = 5", "timeout_s = 9")
+            recipe.read_text().replace("concurrency = 4", "concurrency = 2").replace("timeout_s = 60", "timeout_s = 90")
         )
         recipe.write_text(text)
         done = build(recipe, tmp_path / "out", device="cpu")
@@ -176,7 +176,12 @@ def test_a_recipe_that_holds_a_key_or_two_answers_is_refused_without_repeating_t
 
 def test_how_a_server_is_asked_is_no_part_of_the_digest_and_what_it_is_asked_is(recipe):
     before, text = read_recipe(recipe)
-    for old, new in (("$CHAT_URL", "http://x/v1"), ("CHAT_KEY", "KEY2"), ("timeout_s = 5", ""), ("price_in = 1.0", "")):
+    for old, new in (
+        ("$CHAT_URL", "http://x/v1"),
+        ("CHAT_KEY", "KEY2"),
+        ("timeout_s = 60", ""),
+        ("price_in = 1.0", ""),
+    ):
         assert parse_recipe(text.replace(old, new), "x").digest == before.digest
     for old, new in (("tiny-vlm", "other"), ("per_image = 2", "per_image = 3"), ("requests = 2", "temperature = 0.5")):
         assert parse_recipe(text.replace(old, new), "x").digest != before.digest

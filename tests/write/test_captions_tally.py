@@ -8,7 +8,7 @@ from dfndr_builders.captions.tally import Ledger, Prices, Tally, read_tallies
 from support.chat import MODEL, Chat
 from support.pairs import glyph_table
 
-PATIENCE = Patience(5.0, tries=2, first_wait_s=0.005)
+PATIENCE = Patience(60.0, tries=2, first_wait_s=0.005)
 
 
 def test_tokens_requests_and_cost_of_all_workers_and_runs_are_added_up(tmp_path):

@@ -8,6 +8,7 @@ one picture's matter, unless it is so of many pictures in a row: then no picture
 from __future__ import annotations
 
 import email.utils
+import logging
 import os
 import random
 import time
@@ -79,6 +80,7 @@ class Server:
         self.row: dict[str, Failure] = {}
         self.good: Asked | None = None
         self._quiet_until = 0.0
+        logging.getLogger("stamina").setLevel(logging.ERROR)  # else a line for each try; the tally counts them
 
     async def ask(self, client: httpx.AsyncClient, body: Mapping[str, Json]) -> Answer:
         """Return the answer to a question; raises Failure after as many tries as patience allows."""
