@@ -10,6 +10,7 @@ import io
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from tokenize import TokenError
 from typing import BinaryIO
 
 import numpy as np
@@ -137,7 +138,7 @@ def _read_subset(path: str) -> Packed:
     else:
         try:
             records = _array_of(content)
-        except (ValueError, EOFError, TypeError, SyntaxError) as error:
+        except (ValueError, EOFError, TypeError, SyntaxError, TokenError) as error:
             raise DataError(path, expected="a whole .npy file", found=str(error)[:80], do=_DO) from error
     kinds = [records.dtype[name] for name in records.dtype.names or ()]
     if records.ndim != 1 or len(kinds) != 2 or any(kind != np.dtype("u8") for kind in kinds):

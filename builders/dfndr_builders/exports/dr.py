@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -54,7 +54,7 @@ def export_dr(
 
     def write(part: Part) -> Written:
         view = dataset.only([dataset.shards[part.number]])
-        tar = _Tar(view, spaces, form, find)
+        tar = _Tar(view, spaces, form, find, {"rows": len(view)})
         stored = storage.put(out, f"{part.stem}.tar", tar.write)
         rows = grouped(view.rows().replace_schema_metadata(None), spaces, form)
         return Written((stored, write_rows(out, f"{part.stem}.parquet", rows)), tar.counts)
@@ -122,7 +122,7 @@ class _Tar:
     spaces: tuple[Space, ...]
     form: Form
     find: Find | None
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int]
 
     def write(self, file: BinaryIO) -> None:
         rows = self.view.rows()

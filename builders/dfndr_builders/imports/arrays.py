@@ -11,6 +11,7 @@ import math
 import zipfile
 from collections.abc import Callable
 from functools import lru_cache
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def _header(raw: bytes) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
     """Return shape, type and order as a header says, from its version on; most samples of a tar share one."""
     try:
         shape, fortran, kind = _READERS[raw[0]](io.BytesIO(raw[2:]))
-    except (EOFError, TypeError, SyntaxError) as error:
+    except (EOFError, TypeError, SyntaxError, TokenError) as error:
         raise ValueError(f"a header that cannot be read: {str(error)[:80]}") from error
     if any(side < 0 for side in shape):
         raise ValueError(f"shape {shape}")

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from tokenize import TokenError
 from typing import Any, Literal
 
 import numpy as np
@@ -190,7 +191,7 @@ def _mapped(path: str) -> npt.NDArray[np.floating[Any]]:
     expected = "a .npy of float16 or float32 vectors, shape (rows, dim)"
     try:
         vectors: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, TokenError) as error:
         do = "Copy it again, or leave its number out of the folder."
         raise FormatError(path, expected=expected, found=str(error)[:200], do=do) from error
     if vectors.ndim != 2 or not vectors.shape[1] or vectors.dtype not in (np.float16, np.float32):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ from dfndr_builders.stage import POOL_SCHEMA
 
 __all__ = ["Reinforced"]
 
-_ROWS = 256
+_ROWS, _LOOKED_AT = 256, 1024
 _COLUMNS = [
     *CAPTIONS,
     pa.field("url", pa.string()),
@@ -87,12 +88,20 @@ class Reinforced:
 
     @cached_property
     def _shape(self) -> tuple[int, int, bool]:
-        """How many views and captions the first whole sample has, and whether it says which views."""
-        for path in self._paths:
-            for sample in samples_of(path):
-                problem, arrays, _ = arrays_of(sample, self._needed)
-                if problem is None:
-                    return len(arrays["image_emb"]), len(arrays["caption_emb"]), ".paug.json" in sample.members
+        """How many views and captions the first whole sample has, and whether it says which views.
+
+        One that has captions without their vectors is the first only where 1,024 others are no better.
+        """
+        instead: tuple[int, int, bool] | None = None
+        for sample in islice((sample for path in self._paths for sample in samples_of(path)), _LOOKED_AT):
+            problem, arrays, texts = arrays_of(sample, self._needed)
+            if problem is None:
+                shape = len(arrays["image_emb"]), len(arrays["caption_emb"]), ".paug.json" in sample.members
+                if shape[1] or not any(texts.values()):
+                    return shape
+                instead = instead or shape
+        if instead is not None:
+            return instead
         raise PoolError(self.path, expected="a sample with vectors", found="none", do="Check the tars.")
 
     @cached_property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -58,7 +59,7 @@ def _header(raw: bytes, name: str) -> tuple[tuple[int, int], np.dtype[Any]]:
         shape, fortran, kind = np.lib.format.read_array_header_1_0(
             io.BytesIO(len(raw).to_bytes(2, "little") + raw), max_header_size=_MOST_HEADER
         )
-    except (EOFError, TypeError, SyntaxError, ValueError) as error:
+    except (EOFError, TypeError, SyntaxError, ValueError, TokenError) as error:
         raise ValueError(f"{name}: {str(error)[:80]}") from error
     if len(shape) != 2 or fortran or kind not in (np.float16, np.float32) or min(shape) < 0 or not shape[1]:
         raise ValueError(f"{name} is {kind} of shape {shape}")

@@ -138,6 +138,12 @@ def arrays_of(
     if not len(captions) and texts:
         lengths = {key: len(given.get(f"{key}_emb", ())) for key in texts}
         odd = [key for key, found in texts.items() if len(found) != lengths[key]]
+        if not any(lengths.values()):  # captions alone, which is fine where no other sample has their vectors either
+            return (
+                None,
+                {"image_emb": given["image_emb"], "text_emb": given["text_emb"][:1], "caption_emb": _NOTHING},
+                texts,
+            )
         if odd:
             return ("caption_failed", f"{len(texts[odd[0]])} of {odd[0]}, and {lengths[odd[0]]} have vectors"), {}, {}
         captions = _below([given[f"{key}_emb"] for key in texts])
