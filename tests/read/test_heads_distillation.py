@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ SPACES = tuple(
     for kind, per_row in KINDS
 )
 IMAGE, TEXTS = "image/student", ["text/student", "caption/student"]
-QUICK = {"steps": 120, "batch_size": 32, "learning_rate": 1e-2, "device": "cpu"}
+QUICK = {"steps": 80, "batch_size": 32, "learning_rate": 1e-2, "device": "cpu"}
 SMALL = {"teachers": ["one=20", "two=30"], "loss": "distillation"}
 
 
@@ -40,8 +41,7 @@ def unit(vectors):
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
+def taught(root, spaces=SPACES):
     """Each row has a meaning; teachers see it in pictures and texts alike, the student sees texts turned."""
     rng, rows = rng_for(0, "taught"), 80
     meaning = rng.standard_normal((rows, 8))
@@ -52,8 +52,12 @@ def dataset(tmp_path_factory):
         for kind, per_row in KINDS:
             noise = 0.05 * rng.standard_normal((rows, per_row, dim))
             vectors[f"{kind}/{encoder}"] = unit(seen[:, None] @ (np.eye(dim) if kind == "image" else turn) + noise)
-    root = tmp_path_factory.mktemp("taught")
-    return write_dataset(root, (64, 16), SPACES, vectors=vectors, splits=["train", "validation"])
+    return write_dataset(root, (64, 16), spaces, vectors=vectors, splits=["train", "validation"])
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return taught(tmp_path_factory.mktemp("taught"))
 
 
 def first_batch(dataset, encoders=("student", "one", "two")):
@@ -86,6 +90,14 @@ def test_the_first_loss_is_that_of_the_very_views_and_captions_of_the_first_batc
         dataset, steps=1, batch_size=16, seed=5, device="cpu", image=IMAGE, teacher_per_row=per_row, **SMALL
     )
     assert result.curve[0].loss == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int8"])
+def test_teachers_may_be_stored_in_any_type(dataset, tmp_path, dtype):
+    stored = taught(tmp_path, [replace(space, dtype=dtype) for space in SPACES])
+    given = dict(steps=1, batch_size=16, seed=5, device="cpu", image=IMAGE, **SMALL)
+    exact, rough = (train_head(each, **given).curve[0].loss for each in (dataset, stored))
+    assert rough == pytest.approx(exact, rel=0.05) and rough != exact
 
 
 @pytest.mark.parametrize("given", [SMALL, {**SMALL, "teacher_per_row": True}, {**SMALL, "contrastive_weight": 0.5}])
