@@ -19,7 +19,7 @@ from benchmarks.claims.cifar import cifar_folder
 from benchmarks.claims.reinforced_building import TEACHERS, reinforced_dataset, train_teacher
 from benchmarks.claims.reinforced_costs import costs
 from benchmarks.claims.reinforced_plots import drawn_students
-from benchmarks.claims.reinforced_runs import accuracy, do_student, plain_runs, reinforced_runs, varied_runs
+from benchmarks.claims.reinforced_runs import accuracy, do_student, plain_runs, reinforced_runs, varied_runs, whole_runs
 from benchmarks.claims.reinforced_scales import STUDENT_SCALES, StudentScale
 from benchmarks.claims.reinforced_sets import write_student_sets
 from benchmarks.claims.reinforced_tables import PARTS, filled_students, read_students
@@ -65,10 +65,11 @@ def _students(parts: list[str], seeds: list[int], scale: StudentScale, dataset: 
     wanted = [*plain_runs(scale), *reinforced_runs(scale)] * ("samples" in parts) + varied_runs(scale) * (
         "views" in parts
     )
-    for seed in seeds:
-        for run in dict.fromkeys(wanted):
-            record = do_student(run, scale, seed, dataset, root)
-            print(f"{run.name}, seed {seed}: {record['accuracy']:.1%}, {record['seconds']} s", flush=True)
+    pairs = [(run, seed) for seed in seeds for run in dict.fromkeys(wanted)]
+    pairs += [(run, seed) for seed in seeds for run in whole_runs(scale)] if "samples" in parts else []
+    for run, seed in pairs:
+        record = do_student(run, scale, seed, dataset, root)
+        print(f"{run.name}, seed {seed}: {record['accuracy']:.1%}, {record['seconds']} s", flush=True)
 
 
 def _costs(scale: StudentScale, dataset: Dataset, seconds: float, root: Path) -> None:

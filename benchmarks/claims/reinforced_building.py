@@ -56,7 +56,7 @@ per_image = {captions}
 bank = "bank.txt"
 
 [output]
-rows_per_shard = 1_000
+rows_per_shard = {few:_}
 
 [compute]
 batch_size = 128
@@ -96,7 +96,7 @@ def reinforced_dataset(scale: StudentScale, root: Path) -> tuple[Dataset, float]
     out, record = root / "dataset", root / "dataset.json"
     prompts = [template.format(name) for template in openai_imagenet() for name in CLASSES]
     storage.put(str(root), "bank.txt", "\n".join(prompts).encode())
-    recipe = _RECIPE.format(views=scale.views, crop=CROP, captions=scale.captions, threads=scale.threads)
+    recipe = _RECIPE.format(views=scale.views, crop=CROP, captions=scale.captions, few=scale.few, threads=scale.threads)
     recipe += "".join(_EMBED.format(name=name) for name in TEACHERS)
     storage.put(str(root), "recipe.toml", recipe.encode())
     if not record.exists():

@@ -34,7 +34,7 @@ def drawn_students(results: StudentResults, folder: Path) -> None:
         (scale.ablated_views, lambda count: (count, scale.captions), "views", _REINFORCED),
         (scale.ablated_captions, lambda count: (scale.views, count), "captions", "#4b8f4b"),
     ):
-        found = [(count, results.accuracies.get((*key(count), scale.ablated))) for count in counts]
+        found = [(count, results.accuracies.get((scale.few, *key(count), scale.ablated))) for count in counts]
         there = [(count, one) for count, one in found if one is not None]
         if there:
             means, spreads = [100 * one.mean for _, one in there], [100 * one.std for _, one in there]

@@ -7,6 +7,7 @@ import json
 import shutil
 import time
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from dfndr_builders.pools.webdataset import WebDatasetPool
@@ -24,13 +25,17 @@ from dfndr.encoder import open_encoder
 from dfndr.format.manifest import canonical
 from dfndr.models import EncoderSpec
 
-__all__ = ["StudentRun", "accuracy", "do_student", "plain_runs", "reinforced_runs", "varied_runs"]
+__all__ = ["StudentRun", "accuracy", "do_student", "plain_runs", "reinforced_runs", "varied_runs", "whole_runs"]
 
 
 @dataclass(frozen=True)
 class StudentRun:
-    """One student: samples seen, and of each row's views and captions how many; without views training is plain."""
+    """One student: the rows it learns from, samples seen, and of each row's views and captions how many.
 
+    Without views training is plain.
+    """
+
+    rows: int
     samples: int
     views: int = 0
     captions: int = 0
@@ -39,23 +44,30 @@ class StudentRun:
     def name(self) -> str:
         """The run's name, by which its file goes."""
         kind = f"reinforced-{self.views}-views-{self.captions}-captions" if self.views else "plain"
-        return f"{kind}-{self.samples}"
+        return f"{kind}-{self.rows}-rows-{self.samples}"
 
 
 def plain_runs(scale: StudentScale) -> list[StudentRun]:
-    """Return the students of experiment a that no teacher has a part in."""
-    return [StudentRun(samples) for samples in scale.plain_lengths]
+    """Return the students that no teacher has a part in."""
+    return [StudentRun(scale.few, samples) for samples in scale.plain_lengths]
 
 
 def reinforced_runs(scale: StudentScale) -> list[StudentRun]:
-    """Return the reinforced students of experiment a."""
-    return [StudentRun(samples, scale.views, scale.captions) for samples in scale.reinforced_lengths]
+    """Return the students with all views and captions."""
+    return [StudentRun(scale.few, samples, scale.views, scale.captions) for samples in scale.reinforced_lengths]
+
+
+def whole_runs(scale: StudentScale) -> list[StudentRun]:
+    """Return a plain and a reinforced student on all rows, for the longest time that both kinds are trained."""
+    samples = min(scale.plain_lengths[-1], scale.reinforced_lengths[-1])
+    return [StudentRun(scale.rows, samples), StudentRun(scale.rows, samples, scale.views, scale.captions)]
 
 
 def varied_runs(scale: StudentScale) -> list[StudentRun]:
-    """Return the students of experiment c."""
-    views = [StudentRun(scale.ablated, count, scale.captions) for count in scale.ablated_views]
-    return [*views, *(StudentRun(scale.ablated, scale.views, count) for count in scale.ablated_captions)]
+    """Return the students with part of the views, or of the captions."""
+    pairs = [(count, scale.captions) for count in scale.ablated_views]
+    pairs += [(scale.views, count) for count in scale.ablated_captions]
+    return [StudentRun(scale.few, scale.ablated, views, captions) for views, captions in pairs]
 
 
 def do_student(run: StudentRun, scale: StudentScale, seed: int, dataset: Dataset, root: Path) -> dict[str, object]:
@@ -83,8 +95,10 @@ def do_student(run: StudentRun, scale: StudentScale, seed: int, dataset: Dataset
         threads=scale.threads,
     )
     began = time.perf_counter()
-    pictures, recipe = str(root / "pictures"), str(root / "recipe.toml")
-    train_student(dataset, str(out), spec, recipe=recipe, cache=pictures, workers=scale.workers, device=scale.device)
+    pictures, recipe = str(root / f"pictures-{run.rows}"), str(root / "recipe.toml")
+    before = accumulate((shard.rows for shard in dataset.shards), initial=0)
+    part = dataset.only([shard for shard, rows in zip(dataset.shards, before, strict=False) if rows < run.rows])
+    train_student(part, str(out), spec, recipe=recipe, cache=pictures, workers=scale.workers, device=scale.device)
     seconds = time.perf_counter() - began
     record = {"run": asdict(run), "name": run.name, "seed": seed, "seconds": round(seconds, 1)}
     record["accuracy"] = accuracy(out, scale)

@@ -24,12 +24,14 @@ def _resnet(width: int) -> Mapping[str, object]:
 class StudentScale:
     """How many rows are reinforced and how, what teaches, what learns, and for how many samples seen.
 
-    Teachers are trained on all other pictures of the training set. `lengths` are samples seen in experiment a, plain
-    and reinforced; `ablated` those of experiment c.
+    Teachers are trained on all other pictures of the training set. Students learn from the first `few` rows, and once
+    more from all of them. `plain_lengths` and `reinforced_lengths` are samples seen; `ablated` is the length of the
+    students that have part of the views or captions.
     """
 
     name: str
     rows: int
+    few: int
     views: int
     captions: int
     teacher_samples: int
@@ -50,20 +52,20 @@ class StudentScale:
 
 STUDENT_SCALES: Mapping[str, StudentScale] = {
     "smoke": StudentScale(
-        "smoke", rows=256, views=3, captions=2, teacher_samples=1_024,
+        "smoke", rows=256, few=128, views=3, captions=2, teacher_samples=1_024,
         plain_lengths=(512, 1_024), reinforced_lengths=(256, 512), ablated=512,
         ablated_views=(1, 3), ablated_captions=(0, 2),
         teacher=_resnet(16), student=_transformer(64, 1, 8), test_tars=1,
     ),
     "cpu": StudentScale(
-        "cpu", rows=4_000, views=30, captions=5, teacher_samples=320_000,
-        plain_lengths=(8_000, 16_000, 32_000, 64_000, 128_000),
-        reinforced_lengths=(4_000, 8_000, 16_000, 32_000, 64_000, 128_000), ablated=64_000,
+        "cpu", rows=4_000, few=1_000, views=30, captions=5, teacher_samples=320_000,
+        plain_lengths=(4_000, 8_000, 16_000, 32_000, 64_000),
+        reinforced_lengths=(4_000, 8_000, 16_000, 32_000, 64_000), ablated=32_000,
         ablated_views=(1, 2, 5, 10, 30), ablated_captions=(0, 1, 2, 5),
         teacher=_resnet(16), student=_transformer(64, 3, 8),
     ),
     "gpu": StudentScale(
-        "gpu", rows=10_000, views=30, captions=5, teacher_samples=4_000_000,
+        "gpu", rows=10_000, few=2_500, views=30, captions=5, teacher_samples=4_000_000,
         plain_lengths=(100_000, 200_000, 400_000, 800_000, 1_600_000),
         reinforced_lengths=(25_000, 50_000, 100_000, 200_000, 400_000, 800_000), ablated=400_000,
         ablated_views=(1, 2, 5, 10, 30), ablated_captions=(0, 1, 2, 5),

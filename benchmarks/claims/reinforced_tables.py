@@ -29,15 +29,15 @@ PAPER = {
 
 @dataclass(frozen=True)
 class StudentResults:
-    """Accuracies by (views, captions, samples seen), views 0 for plain training; what was timed in experiment b."""
+    """Accuracies by (rows, views, captions, samples seen), views 0 for plain training; and what was timed."""
 
     scale: StudentScale
-    accuracies: dict[tuple[int, int, int], Measured]
+    accuracies: dict[tuple[int, int, int, int], Measured]
     costs: dict[str, Any]
 
     def curve(self, views: int, captions: int, lengths: Sequence[int]) -> list[tuple[int, Measured]]:
         """Return (samples seen, accuracy) of one kind of training, for those lengths that were measured."""
-        found = [(samples, self.accuracies.get((views, captions, samples))) for samples in lengths]
+        found = [(samples, self.accuracies.get((self.scale.few, views, captions, samples))) for samples in lengths]
         return [(samples, one) for samples, one in found if one is not None]
 
     @property
@@ -54,10 +54,10 @@ class StudentResults:
 def read_students(file: Path) -> StudentResults:
     """Read what `benchmarks.claims.reinforced` wrote."""
     told = json.loads(file.read_text())
-    values: dict[tuple[int, int, int], list[float]] = {}
+    values: dict[tuple[int, int, int, int], list[float]] = {}
     for record in sorted(told["records"], key=lambda record: int(record["seed"])):
         run = record["run"]
-        values.setdefault((run["views"], run["captions"], run["samples"]), []).append(record["accuracy"])
+        values.setdefault((run["rows"], run["views"], run["captions"], run["samples"]), []).append(record["accuracy"])
     scale = STUDENT_SCALES[told["about"]["scale"]]
     return StudentResults(scale, {key: Measured(tuple(found)) for key, found in values.items()}, told["costs"])
 
@@ -103,6 +103,14 @@ def _samples(results: StudentResults) -> Iterator[str]:
     if results.reinforced:
         samples, one = results.reinforced[-1]
         yield f"- the longest reinforced training, {samples:,} samples: {_percent(one)}"
+    scale = results.scale
+    samples = min(scale.plain_lengths[-1], scale.reinforced_lengths[-1])
+    plain_there, taught = (
+        results.accuracies.get((scale.rows, *pair, samples)) for pair in ((0, 0), (scale.views, scale.captions))
+    )
+    if plain_there is not None and taught is not None:
+        told = f"plain {_percent(plain_there)}, reinforced {_percent(taught)}"
+        yield f"- with {scale.rows:,} rows in place of {scale.few:,}, {samples:,} samples: {told}"
 
 
 def _times(samples: int, needed: float, results: StudentResults) -> str:
@@ -148,13 +156,13 @@ def _views(results: StudentResults) -> Iterator[str]:
         ("captions", [(scale.views, count) for count in scale.ablated_captions]),
     ):
         counts = [key[what == "captions"] for key in keys]
-        found = [results.accuracies.get((*key, scale.ablated)) for key in keys]
+        found = [results.accuracies.get((scale.few, *key, scale.ablated)) for key in keys]
         other = f"{scale.captions} captions" if what == "views" else f"{scale.views} views"
         rows = [[str(count), _percent(one)] for count, one in zip(counts, found, strict=True)]
         yield _markdown([f"{what}, with {other}", "accuracy"], rows)
     for what, keys in (("view", scale.ablated_views), ("caption", scale.ablated_captions)):
         pairs = [(count, scale.captions) if what == "view" else (scale.views, count) for count in keys]
-        measured = [results.accuracies.get((*pair, scale.ablated)) for pair in pairs]
+        measured = [results.accuracies.get((scale.few, *pair, scale.ablated)) for pair in pairs]
         whole = measured[-1]
         if whole is not None and all(one is not None for one in measured):
             near = next(

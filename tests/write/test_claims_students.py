@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.claims.cifar import cifar_folder  # noqa: E402
-from benchmarks.claims.reinforced_runs import plain_runs, reinforced_runs, varied_runs  # noqa: E402
+from benchmarks.claims.reinforced_runs import plain_runs, reinforced_runs, varied_runs, whole_runs  # noqa: E402
 from benchmarks.claims.reinforced_scales import STUDENT_SCALES  # noqa: E402
 from benchmarks.claims.reinforced_sets import write_student_sets  # noqa: E402
 from benchmarks.claims.reinforced_tables import PARTS, StudentResults, equal_samples, filled_students  # noqa: E402
@@ -23,9 +23,9 @@ CURVE = [(100, Measured((0.1, 0.3))), (400, Measured((0.4,))), (1600, Measured((
 
 
 def results():
-    accuracies = {(0, 0, samples): Measured((0.1, 0.2)) for samples in SCALE.plain_lengths}
-    accuracies |= {(3, 2, samples): Measured((samples / 2000,)) for samples in SCALE.reinforced_lengths}
-    accuracies |= {(1, 2, 512): Measured((0.2,)), (3, 0, 512): Measured((0.25,))}
+    accuracies = {(128, 0, 0, samples): Measured((0.1, 0.2)) for samples in SCALE.plain_lengths}
+    accuracies |= {(128, 3, 2, samples): Measured((samples / 2000,)) for samples in SCALE.reinforced_lengths}
+    accuracies |= {(128, 1, 2, 512): Measured((0.2,)), (128, 3, 0, 512): Measured((0.25,))}
     milliseconds = {
         "plain": [1.0, 1.2, 0.9],
         "teachers and captioner online": [16.0, 15.0, 18.0],
@@ -57,7 +57,7 @@ def test_tables_tell_what_was_measured_and_are_the_same_made_twice():
 
 def test_runs_of_a_scale_have_names_of_their_own():
     for scale in STUDENT_SCALES.values():
-        runs = {*plain_runs(scale), *reinforced_runs(scale), *varied_runs(scale)}
+        runs = {*plain_runs(scale), *reinforced_runs(scale), *varied_runs(scale), *whole_runs(scale)}
         assert len({run.name for run in runs}) == len(runs)
         assert all(run.views <= scale.views and run.captions <= scale.captions for run in runs)
 
