@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from dfndr_builders.pictures import PoolPictures
+from dfndr_builders.recipe_file import read_recipe
 from dfndr_builders.student.batches import StudentBatch, batches
 from dfndr_builders.student.network import Student, opened_student, optimizer_of
 from dfndr_builders.student.pack import Pack, packed
@@ -18,6 +20,7 @@ from dfndr_builders.student.spec import StudentSpec
 from dfndr_builders.student.targets import targets_of
 
 from benchmarks.claims.reinforced_building import TEACHERS
+from benchmarks.claims.reinforced_runs import first_rows
 from benchmarks.claims.reinforced_scales import StudentScale
 from dfndr import storage
 from dfndr.dataset import Dataset
@@ -27,7 +30,7 @@ __all__ = ["MODES", "costs"]
 
 MODES = ("plain", "teachers and captioner online", "captions cached, teachers online", "all cached")
 _COCA = {
-    "embed_dim": 64,
+    "embed_dim": 128,
     "vision_cfg": {
         "image_size": 32, "layers": 3, "width": 128, "patch_size": 4, "head_width": 32,
         "attentional_pool": True, "attn_pooler_queries": 16, "attn_pooler_heads": 4, "output_tokens": True,
@@ -52,7 +55,9 @@ def costs(scale: StudentScale, dataset: Dataset, root: Path, *, rounds: int = 5)
     processes = Processes(0, 1, scale.device)
     reinforced = StudentSpec(str(root / "student.json"), batch_size=scale.batch_size, threads=scale.threads)
     plain = replace(reinforced, contrastive_weight=1.0, distillation_weight=0.0)
-    pack, _ = packed(dataset, None, str(root / "pictures"))
+    dataset = first_rows(dataset, scale.few)
+    pools = PoolPictures(dataset, read_recipe(root / "recipe.toml")[0], root)
+    pack, _ = packed(dataset, pools.tables, str(root / f"pictures-{scale.few}"))
     teachers = [_loaded(root / f"teacher-{name}", scale) for name in TEACHERS]
     caption = _captioner(scale, pack, root)
     found: dict[str, list[float]] = {mode: [] for mode in MODES}

@@ -25,7 +25,16 @@ from dfndr.encoder import open_encoder
 from dfndr.format.manifest import canonical
 from dfndr.models import EncoderSpec
 
-__all__ = ["StudentRun", "accuracy", "do_student", "plain_runs", "reinforced_runs", "varied_runs", "whole_runs"]
+__all__ = [
+    "StudentRun",
+    "accuracy",
+    "do_student",
+    "first_rows",
+    "plain_runs",
+    "reinforced_runs",
+    "varied_runs",
+    "whole_runs",
+]
 
 
 @dataclass(frozen=True)
@@ -96,8 +105,7 @@ def do_student(run: StudentRun, scale: StudentScale, seed: int, dataset: Dataset
     )
     began = time.perf_counter()
     pictures, recipe = str(root / f"pictures-{run.rows}"), str(root / "recipe.toml")
-    before = accumulate((shard.rows for shard in dataset.shards), initial=0)
-    part = dataset.only([shard for shard, rows in zip(dataset.shards, before, strict=False) if rows < run.rows])
+    part = first_rows(dataset, run.rows)
     train_student(part, str(out), spec, recipe=recipe, cache=pictures, workers=scale.workers, device=scale.device)
     seconds = time.perf_counter() - began
     record = {"run": asdict(run), "name": run.name, "seed": seed, "seconds": round(seconds, 1)}
@@ -105,6 +113,12 @@ def do_student(run: StudentRun, scale: StudentScale, seed: int, dataset: Dataset
     shutil.rmtree(out)
     storage.put(str(file.parent), file.name, json.dumps(record).encode())
     return record
+
+
+def first_rows(dataset: Dataset, rows: int) -> Dataset:
+    """Return the first shards, up to so many rows."""
+    before = accumulate((shard.rows for shard in dataset.shards), initial=0)
+    return dataset.only([shard for shard, start in zip(dataset.shards, before, strict=False) if start < rows])
 
 
 def accuracy(folder: Path, scale: StudentScale) -> float:
