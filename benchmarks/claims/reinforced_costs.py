@@ -24,6 +24,7 @@ from benchmarks.claims.reinforced_runs import first_rows
 from benchmarks.claims.reinforced_scales import StudentScale
 from dfndr import storage
 from dfndr.dataset import Dataset
+from dfndr.heads.objective import Taught
 from dfndr.models import EncoderSpec, load_model
 
 __all__ = ["MODES", "costs"]
@@ -70,7 +71,7 @@ def costs(scale: StudentScale, dataset: Dataset, root: Path, *, rounds: int = 5)
             )
             online = [] if mode in ("plain", "all cached") else [lambda batch: _taught(teachers, batch)]
             online += [caption] if mode == MODES[1] else []
-            found[mode].append(_timed(student, spec, given, tuple(targets.scales.values()), online))
+            found[mode].append(_timed(student, spec, given, targets.teachers, online))
     return found
 
 
@@ -78,7 +79,7 @@ def _timed(
     student: Student,
     spec: StudentSpec,
     given: Iterator[StudentBatch],
-    scales: Sequence[float],
+    teachers: Sequence[Taught],
     online: Sequence[Callable[[StudentBatch], object]],
 ) -> float:
     optimizer, began = optimizer_of(student.model, spec), 0.0
@@ -89,7 +90,7 @@ def _timed(
         batch = next(given)
         for work in online:
             work(batch)
-        loss = student.loss(batch, spec, scales)
+        loss = student.loss(batch, spec, teachers)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -11,7 +11,7 @@ import typer
 
 from dfndr_builders.options import AsJson, DatasetPath, Device, Out
 from dfndr_builders.student.pack import Missing
-from dfndr_builders.student.spec import Precision
+from dfndr_builders.student.spec import Precision, StudentLoss
 
 __all__ = ["train_student"]
 
@@ -31,7 +31,11 @@ def train_student(
     warmup_steps: Annotated[int, typer.Option(help="Steps that the learning rate rises for.", min=0)] = 1000,
     contrastive_weight: Annotated[float, typer.Option(help="Of CLIP's loss.", min=0)] = 0.0,
     distillation_weight: Annotated[float, typer.Option(help="Of the teachers'; 0: plain training.", min=0)] = 1.0,
-    teacher: Annotated[list[str] | None, typer.Option(help="An encoder; may come again. All, by default.")] = None,
+    loss: Annotated[StudentLoss, typer.Option(help="How similarities become targets.")] = "distillation",
+    teachers: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ENCODER[=SCALE[,BIAS]]", help="A teacher; may come again. All, by default."),
+    ] = None,
     views: Annotated[int | None, typer.Option(help="The first so many views of each row; all.", min=1)] = None,
     captions: Annotated[int | None, typer.Option(help="The first so many captions of each row; all.", min=0)] = None,
     precision: Annotated[Precision, typer.Option(help="bf16 and fp16 by autocast.")] = "fp32",
@@ -56,8 +60,8 @@ def train_student(
     spec = StudentSpec(
         model, pretrained, samples_seen=samples_seen, batch_size=batch_size, learning_rate=learning_rate,
         weight_decay=weight_decay, warmup_steps=warmup_steps, contrastive_weight=contrastive_weight,
-        distillation_weight=distillation_weight, teachers=tuple(teacher or ()), views=views, captions=captions,
-        precision=precision, seed=seed, threads=threads,
+        distillation_weight=distillation_weight, loss=loss, teachers=tuple(teachers or ()), views=views,
+        captions=captions, precision=precision, seed=seed, threads=threads,
     )  # fmt: skip
     result = train(
         open_dataset(dataset).split("train"), out, spec, recipe=str(recipe) if recipe else None, missing=missing,

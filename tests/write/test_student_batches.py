@@ -22,6 +22,7 @@ from support.students import CAPTIONS, ROWS, SCALES, VIEWS, pictures, small_spec
 from torch.nn.functional import normalize  # noqa: E402
 
 from dfndr.errors import DataError, UsageError  # noqa: E402
+from dfndr.heads.objective import Taught  # noqa: E402
 from dfndr.views import Sampler, apply, parse_views  # noqa: E402
 
 SIZE = (16, 16)
@@ -155,9 +156,11 @@ def test_a_student_of_another_size_sees_the_same_parts(reinforced):
 
 def test_teachers_that_are_not_there_or_saw_other_views_are_refused(reinforced):
     dataset, _, folder = reinforced
-    assert targets_of(dataset, small_spec(folder)) == Targets(SCALES, VIEWS, True)
+    everyone = tuple(Taught(name, scale) for name, scale in SCALES.items())
+    assert targets_of(dataset, small_spec(folder)) == Targets(everyone, VIEWS, True)
+    assert targets_of(dataset, small_spec(folder, teachers=("two=7",))).teachers == (Taught("two", 7.0),)
     assert targets_of(dataset, small_spec(folder, teachers=("two",))).spaces == ["image/two", "text/two", "caption/two"]
-    with pytest.raises(UsageError, match="some of: one, two, found nobody"):
+    with pytest.raises(UsageError, match="one of: one, two"):
         targets_of(dataset, small_spec(folder, teachers=("one", "nobody")))
     with pytest.raises(UsageError, match="at most the 40 rows, found 64"):
         drawn(reinforced, 1, batch_size=64)

@@ -23,7 +23,7 @@ from dfndr_builders.student.targets import targets_of  # noqa: E402
 from dfndr_builders.student.train import train_student  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 from support.students import RECIPE, SCALES, pictures, small_spec, write_pool, write_reinforced  # noqa: E402
-from torch.nn.functional import cross_entropy, log_softmax, softmax  # noqa: E402
+from torch.nn.functional import cross_entropy, log_softmax, logsigmoid, softmax  # noqa: E402
 
 from dfndr.errors import DataError, ModelError, UsageError  # noqa: E402
 from dfndr.progress import Silent  # noqa: E402
@@ -48,6 +48,11 @@ def trained(folder, dataset):
     return out, train_student(dataset, str(out), small_spec(folder), device="cpu", cache=str(folder / "pack"))
 
 
+def _seen(pixels):
+    mean, std = (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    return (pixels / 255 - torch.tensor(mean).reshape(3, 1, 1)) / torch.tensor(std).reshape(3, 1, 1)
+
+
 class Interrupting(Silent):
     """Presses Ctrl-C once a training has come so far."""
 
@@ -70,12 +75,9 @@ def test_a_step_has_the_loss_of_its_views_and_texts_written_out(folder, dataset,
     pack, _ = packed(dataset, None, str(folder / "pack"))
     targets, student = targets_of(dataset, spec), opened_student(spec, ALONE)
     batch = next(batches(dataset, pack, spec, targets, size=student.size, tokenizer=student.tokenizer))
-    loss = student.loss(batch, spec, tuple(SCALES.values()))
+    loss = student.loss(batch, spec, targets.teachers)
 
-    mean, std = (
-        torch.tensor(value).reshape(3, 1, 1) for value in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
-    )
-    images = student.model.encode_image((batch.pixels / 255 - mean) / std, normalize=True)
+    images = student.model.encode_image(_seen(batch.pixels), normalize=True)
     scale, expected = student.model.logit_scale.exp(), torch.zeros(())
     for kind in range(2):
         logits = scale * images @ student.model.encode_text(batch.tokens[kind], normalize=True).T
@@ -87,6 +89,44 @@ def test_a_step_has_the_loss_of_its_views_and_texts_written_out(folder, dataset,
             distilled = -(sum(theirs) / 2 * log_softmax(ours, dim=1)).sum(dim=1).mean()
             expected = expected + (0.25 * cross_entropy(ours, torch.arange(16)) + 0.75 * distilled) / 2
     torch.testing.assert_close(loss, expected)
+
+
+def test_the_sigmoid_form_learns_a_bias_that_the_folder_keeps(folder, dataset, trained):
+    with pytest.raises(UsageError, match="a logit bias"):
+        train_student(dataset, str(folder / "unsure"), small_spec(folder, loss="sigmoid-distillation"), device="cpu")
+    spec = small_spec(folder, loss="sigmoid-distillation", teachers=("one=10,-3", "two=12,-4"), contrastive_weight=0.5)
+    cache = str(folder / "pack")
+    targets, student = targets_of(dataset, spec), opened_student(spec, ALONE)
+    how = {"size": student.size, "tokenizer": student.tokenizer}
+    batch = next(batches(dataset, packed(dataset, None, cache)[0], spec, targets, **how))
+    images, texts, scale, bias = student.model(_seen(batch.pixels), batch.tokens.flatten(0, 1))
+    assert (scale.item(), bias.item()) == pytest.approx((10, -10))
+    expected = torch.zeros(())
+    for kind, ours in enumerate(texts.chunk(2)):
+        logits = scale * images @ ours.T + bias
+        theirs = [
+            (teacher.scale * batch.seen[place] @ batch.taught[kind][place].T + teacher.bias).sigmoid()
+            for place, teacher in enumerate(targets.teachers)
+        ]
+        chances, signs = sum(theirs) / 2, 2 * torch.eye(16) - 1
+        distilled = -(chances * logsigmoid(logits) + (1 - chances) * logsigmoid(-logits)).sum() / 16
+        expected = expected + distilled - 0.5 * logsigmoid(signs * logits).sum() / 16
+    torch.testing.assert_close(student.loss(batch, spec, targets.teachers), expected)
+    train_student(dataset, str(folder / "sigmoid"), spec, device="cpu", cache=cache)
+    model = open_clip.create_model(f"local-dir:{folder / 'sigmoid'}")
+    assert model.logit_bias.item() != -10 and model.logit_bias.item() == pytest.approx(-10, abs=0.1)
+
+
+def test_under_autocast_the_loss_is_nearly_that_of_full_precision(folder, dataset, trained):
+    spec = small_spec(folder)
+    targets, student = targets_of(dataset, spec), opened_student(spec, ALONE)
+    how = {"size": student.size, "tokenizer": student.tokenizer}
+    batch = next(batches(dataset, packed(dataset, None, str(folder / "pack"))[0], spec, targets, **how))
+    losses = [
+        student.loss(batch, small_spec(folder, precision=precision), targets.teachers).item()
+        for precision in ("fp32", "bf16")
+    ]
+    assert losses[0] != losses[1] and losses[1] == pytest.approx(losses[0], rel=0.02)
 
 
 def test_an_interrupted_training_ends_in_the_same_weights_bit_for_bit(folder, dataset, trained):

@@ -102,6 +102,7 @@ def batches(
         num_workers=workers,
         # Forked after torch has threads, a worker may wait for ever.
         multiprocessing_context="spawn" if workers else None,
+        pin_memory=processes.device.startswith("cuda"),
     )
     for pixels, tokens in made:
         batch, chosen, after = waiting.popleft()

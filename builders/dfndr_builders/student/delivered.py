@@ -59,7 +59,7 @@ def deliver_student(
     result = StudentResult(rows, about.absent, about.changed, spec.steps, seen, losses, sha256)
     record = _record(dataset, spec, targets, result, digest)
     title = f"{spec.model} on {dataset.manifest.name}, {len(curve):,} steps"
-    said = f"taught by {', '.join(targets.scales)}" if targets.scales else "without teachers"
+    said = "taught by " + ", ".join(one.encoder for one in targets.teachers) if targets.teachers else "without teachers"
     write_curve(model, curve, title=title, subtitle=said)
     deliver(out, model, record, extra={"README.md": student_card(record, config).encode()})
     return result
@@ -75,14 +75,11 @@ def _record(
     dataset: Dataset, spec: StudentSpec, targets: Targets, result: StudentResult, digest: str
 ) -> dict[str, object]:
     manifest = dataset.manifest
-    teachers = {
-        name: {
-            **{key: getattr(manifest.encoders[name], key) for key in ("model", "pretrained", "weights_sha256")},
-            "license": manifest.encoders[name].license,
-            "scale": scale,
-        }
-        for name, scale in targets.scales.items()
-    }
+    teachers = {}
+    for one in targets.teachers:
+        encoder = manifest.encoders[one.encoder]
+        about = {key: getattr(encoder, key) for key in ("model", "pretrained", "weights_sha256", "license")}
+        teachers[one.encoder] = {**about, "scale": one.scale, "bias": one.bias}
     return {
         "digest": digest,
         "dataset": {"name": manifest.name, "digest": dataset.digest, "license": manifest.license},

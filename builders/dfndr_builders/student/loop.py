@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dfndr.errors import ModelError
 from dfndr.heads.curve import CurvePoint
+from dfndr.heads.objective import Taught
 from dfndr.progress import Task
 from dfndr.seeds import hash_int
 from dfndr_builders.student.batches import StudentBatch
@@ -32,7 +33,7 @@ def fitted(
     given: Iterator[StudentBatch],
     spec: StudentSpec,
     *,
-    scales: Sequence[float],
+    teachers: Sequence[Taught],
     standing: Standing,
     every: int,
     keep: Callable[[Standing], None],
@@ -55,7 +56,7 @@ def fitted(
             group["lr"] = spec.rate(step)
         # What a model drops at random is a function of the step, so that a training may go on from any.
         torch.manual_seed(hash_int(spec.seed, "student step", step, batch.rank) % 2**63)
-        loss = student.loss(batch, spec, scales)
+        loss = student.loss(batch, spec, teachers)
         optimizer.zero_grad()
         scaler.scale(loss).backward()
         scaler.unscale_(optimizer)

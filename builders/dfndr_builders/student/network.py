@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dfndr import storage
 from dfndr.errors import ModelError, UsageError
+from dfndr.heads.objective import Taught
 from dfndr.losses.distillation import Teacher, reinforced_loss
 from dfndr.models import EncoderSpec, load_model
 from dfndr_builders.student.batches import StudentBatch
@@ -27,6 +28,10 @@ MAX_LOG_SCALE = math.log(100)
 """Radford et al. 2021, section 2.5: the logit scale is kept from going above 100."""
 
 
+SIGMOID_START = (10.0, -10.0)
+"""Where scale and bias start for a sigmoid in a model without a bias: Zhai et al. 2023, arXiv 2303.15343, section 3."""
+
+
 @dataclass(frozen=True, eq=False)
 class Student:
     """A model in training: itself, as it is called (shared over processes or not), its tokenizer, what it sees."""
@@ -37,7 +42,7 @@ class Student:
     size: tuple[int, int]
     device: str
 
-    def loss(self, batch: StudentBatch, spec: StudentSpec, scales: Sequence[float]) -> torch.Tensor:
+    def loss(self, batch: StudentBatch, spec: StudentSpec, teachers: Sequence[Taught]) -> torch.Tensor:
         """Return the loss of the whole batch, of which each process has its share."""
         import torch
 
@@ -48,14 +53,22 @@ class Student:
             pixels = (batch.pixels.to(self.device, non_blocking=True).float() / 255 - mean) / std
             tokens = batch.tokens.flatten(0, 1).to(self.device, non_blocking=True)
         with self._autocast(spec):
-            images, texts, scale = self.called(pixels, tokens)[:3]
+            images, texts, scale, *bias = self.called(pixels, tokens)
         seen = [self._shared(vectors) for vectors in batch.seen]
         taught = [[self._shared(vectors) for vectors in kind] for kind in batch.taught]
         return reinforced_loss(
             gathered(images.float()),
             [gathered(kind) for kind in texts.float().chunk(len(batch.tokens))],
             scale=scale.float(),
-            teachers=[Teacher.each(seen, kind, scales=scales) for kind in taught] if scales else (),
+            bias=bias[0].float() if bias else 0.0,
+            form=spec.form,
+            teachers=[
+                [
+                    Teacher(pictures, said, one.scale, one.bias or 0.0)
+                    for pictures, said, one in zip(seen, kind, teachers, strict=True)
+                ]
+                for kind in taught
+            ],
             contrastive_weight=spec.contrastive_weight,
             distillation_weight=spec.distillation_weight,
         )
@@ -99,7 +112,11 @@ def opened_student(spec: StudentSpec, processes: Processes) -> Student:
         do = "Name a CLIP model without a decoder of texts."
         raise ModelError(spec.model, expected="a model of two towers", found="a captioner, which has three", do=do)
     model = model.float().to(processes.device).train()
-    if getattr(model, "logit_bias", None) is not None:
+    if spec.form == "sigmoid" and model.logit_bias is None:
+        scale, bias = SIGMOID_START
+        model.logit_bias = torch.nn.Parameter(torch.tensor(bias, device=processes.device))
+        torch.nn.init.constant_(model.logit_scale, math.log(scale))
+    elif spec.form == "softmax" and model.logit_bias is not None:
         model.logit_bias.requires_grad_(False)  # softmax does not see it
     called = model
     if processes.count > 1:
@@ -111,17 +128,16 @@ def opened_student(spec: StudentSpec, processes: Processes) -> Student:
 
 
 def model_config(spec: StudentSpec) -> Mapping[str, object]:
-    """Return the model's config as open_clip has it."""
+    """Return the model's config as open_clip has it, with a bias where the student has one."""
     import open_clip
 
-    if spec.model.endswith(".json"):
-        found: Mapping[str, object] = json.loads(storage.read_bytes(spec.model))
-        return found
     place = spec.pretrained if spec.pretrained.startswith(("hf-hub:", "local-dir:")) else spec.model
-    config: Mapping[str, object] | None = open_clip.get_model_config(place)
+    config: Mapping[str, object] | None = (
+        json.loads(storage.read_bytes(place)) if place.endswith(".json") else open_clip.get_model_config(place)
+    )
     if config is None:
         raise UsageError("--model", expected="a model with a config", found=place, do="Name another.")
-    return config
+    return config if spec.form == "softmax" else {"init_logit_bias": SIGMOID_START[1], **config}
 
 
 def optimizer_of(model: torch.nn.Module, spec: StudentSpec) -> torch.optim.Optimizer:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from dfndr.errors import UsageError
+from dfndr.losses.distillation import Form
 
-__all__ = ["Precision", "StudentSpec"]
+__all__ = ["Precision", "StudentLoss", "StudentSpec"]
 
 Precision = Literal["fp32", "bf16", "fp16"]
+StudentLoss = Literal["distillation", "sigmoid-distillation"]
+"""With CLIP's contrastive loss beside it, or with SigLIP's."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +25,8 @@ class StudentSpec:
     `samples_seen`, rounded up to whole batches.
 
     The loss of a batch is the sum, over the texts and the captions, of `contrastive_weight` times CLIP's and
-    `distillation_weight` times that of the `teachers`, encoders of the dataset (all of those with vectors of pictures
-    and texts where none is named). Each sample comes with one of its first `views`, and one of its first `captions`
+    `distillation_weight` times that of the `teachers`, each `ENCODER`, `ENCODER=SCALE` or `ENCODER=SCALE,BIAS` (all
+    that there are where none is named). A sample comes with one of its first `views`, and one of its first `captions`
     beside its text, drawn anew in each epoch; None is all of them, and 0 captions the text alone. Without distillation
     training is plain: a fresh crop of `crop_scale` of the picture's area and the text alone.
 
@@ -40,6 +43,7 @@ class StudentSpec:
     beta2: float = 0.95
     epsilon: float = 1e-6
     grad_clip_norm: float = 1.0
+    loss: StudentLoss = "distillation"
     contrastive_weight: float = 0.0
     distillation_weight: float = 1.0
     teachers: tuple[str, ...] = ()
@@ -60,6 +64,7 @@ class StudentSpec:
             "warmup_steps": (self.warmup_steps >= 0, "0 or more"),
             "beta2": (0 <= self.beta2 < 1, "from 0 to below 1"),
             "grad_clip_norm": (self.grad_clip_norm > 0, "a number above 0"),
+            "loss": (self.loss in get_args(StudentLoss), f"one of {list(get_args(StudentLoss))}"),
             "contrastive_weight": (0 <= self.contrastive_weight < math.inf, "0 or more"),
             "distillation_weight": (
                 0 <= self.distillation_weight < math.inf and self.contrastive_weight + self.distillation_weight > 0,
@@ -80,6 +85,11 @@ class StudentSpec:
     def is_plain(self) -> bool:
         """Say whether no teacher has a part in it."""
         return self.distillation_weight == 0
+
+    @property
+    def form(self) -> Form:
+        """How similarities become targets."""
+        return "sigmoid" if self.loss == "sigmoid-distillation" else "softmax"
 
     @property
     def steps(self) -> int:

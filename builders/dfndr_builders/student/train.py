@@ -11,6 +11,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,7 +85,7 @@ def train_student(
         keep = partial(write_checkpoint, work, digest, model=student.model, optimizer=optimizer)
         with shown.task("train student", spec.steps, "steps") as task:
             curve = fitted(
-                student, optimizer, given, spec, scales=tuple(targets.scales.values()),
+                student, optimizer, given, spec, teachers=targets.teachers,
                 standing=at, every=every, keep=keep if processes.is_first else _forget, task=task,
             )  # fmt: skip
         if processes.is_first:
@@ -104,7 +105,7 @@ def _forget(_standing: Standing) -> None:
 def _digest(spec: StudentSpec, dataset: Dataset, targets: Targets, missing: Missing) -> str:
     """Return what names a training: all that the weights depend on, but for the number of processes."""
     rows = [dataset.digest, [shard.index for shard in dataset.shards], missing]
-    content = {"spec": spec.to_json(), "rows": rows, "scales": dict(targets.scales)}
+    content = {"spec": spec.to_json(), "rows": rows, "teachers": [astuple(one) for one in targets.teachers]}
     if spec.model.endswith(".json"):
         content["config"] = hashlib.sha256(Path(spec.model).read_bytes()).hexdigest()
     return hashlib.sha256(canonical(content)).hexdigest()
