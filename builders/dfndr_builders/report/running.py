@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from dfndr.markup import Html, cells, element, join, outside
 from dfndr_builders.report.charts import bar
 from dfndr_builders.report.facts import Facts
@@ -13,7 +15,7 @@ __all__ = ["timings"]
 
 def timings(facts: Facts) -> Html | None:
     """Return how long each phase took, what servers were asked, and what had been planned."""
-    parts = [part for part in (_phases(facts), _servers(facts), planned(facts)) if part is not None]
+    parts = [part for part in (_phases(facts), _servers(facts), _happened(facts), planned(facts)) if part is not None]
     return element("section", element("h2", "Timings"), *parts, id="timings") if parts else None
 
 
@@ -39,6 +41,15 @@ def _phases(facts: Facts) -> Html | None:
         )
     head = ["phase", "", "time", "rows", "shards", "rows a second"]
     return cells(head, rows, left=2)
+
+
+def _happened(facts: Facts) -> Html | None:
+    """Return what the shards counted on the way: captions that were dropped, by rule, and asked for again."""
+    counts: Counter[str] = Counter()
+    for shard in facts.given.dataset.shards:
+        counts.update({what: int(said) for what, said in shard.notes.items() if said.isascii() and said.isdigit()})
+    rows = [[outside(what, limit=120), number(count)] for what, count in sorted(counts.items())]
+    return cells(["what happened on the way", "how often"], rows, left=1) if rows else None
 
 
 def _servers(facts: Facts) -> Html | None:
