@@ -17,7 +17,7 @@ from dfndr.format.schema import Space
 from dfndr_builders.context import Context, listing
 from dfndr_builders.embed import Embed
 from dfndr_builders.opened import open_pool
-from dfndr_builders.phase import phase_digest, run_phase, step_of
+from dfndr_builders.phase import phase_digest, step_of
 from dfndr_builders.pools.base import Pool, uid_of
 from dfndr_builders.rows import read_range
 from dfndr_builders.scorer import OpenModel
@@ -55,13 +55,14 @@ def embed_bank(context: Context, given: Retrieval, scorer: OpenModel) -> str:
     record = scorer.record
     digest = phase_digest("bank", bank=content, seed=context.recipe.seed, scorer=record.to_json())
     root = context.phase("bank", digest)
-    count = count_texts(root)
-    if count is None:
-        count, seen = write_texts(root, bank)
-        context.progress.say(f"caption bank: {count:,} distinct texts of {seen:,}")
+    with context.alone():
+        count = count_texts(root)
+        if count is None:
+            count, seen = write_texts(root, bank)
+            context.progress.say(f"caption bank: {count:,} distinct texts of {seen:,}")
     space, source = Space("text", record.name, record.dim), BankRows(root)
     job = Job(root, digest, source, Embed(space, scorer.spec), (space,), (scorer.spec,))
-    shards = run_phase("bank", job, source.units(count), context.progress, timings=context.timings)
+    shards = context.run("bank", job, source.units(count))
     funnel = (step_of("bank", shards),)
     manifest = context.manifest(digest, shards=shards, spaces=(space,), encoders={record.name: scorer}, funnel=funnel)
     write_manifest(root, manifest)
@@ -140,3 +141,7 @@ class BankRows:
             uids = [uid_of(None, text.encode()) for text in part]
             keys = [str(unit.start + start + place) for place in range(len(part))]
             yield pa.table([uids, keys, part, nothing, nothing], schema=_SCHEMA)
+
+    def describe(self, unit: Unit) -> str:
+        """Return which texts of the bank they are."""
+        return f"texts {unit.start:,} to {unit.stop - 1:,} of {storage.join(self.root, _TEXTS)}"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dfndr import storage
 from dfndr.encoder import pick_device
-from dfndr.format.manifest import Manifest, write_manifest
+from dfndr.format.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from dfndr.format.schema import SPLITS, Space
 from dfndr.models import load_model
 from dfndr.progress import SILENT, Progress
@@ -28,9 +28,12 @@ from dfndr_builders.choosing import Chosen, choose, read_lists
 from dfndr_builders.context import Context
 from dfndr_builders.deriving import Derivation, derive_all
 from dfndr_builders.embed import Embed
+from dfndr_builders.engines.base import Engine
+from dfndr_builders.engines.inline import Inline
+from dfndr_builders.engines.strikes import forget
 from dfndr_builders.opened import open_measures, open_pools
 from dfndr_builders.output import claimed, sweep
-from dfndr_builders.phase import content_digest, phase_digest, run_phase, step_of
+from dfndr_builders.phase import content_digest, phase_digest, step_of
 from dfndr_builders.pools.base import Pool
 from dfndr_builders.recipe_file import read_recipe, resolve_weights
 from dfndr_builders.report.samples import choose as choose_samples
@@ -50,6 +53,8 @@ from dfndr_builders.work import Job, Unit, recorded
 
 __all__ = ["build"]
 
+_HERE = Inline()
+
 
 def build(
     recipe: str | os.PathLike[str],
@@ -57,17 +62,23 @@ def build(
     *,
     device: str = "auto",
     replace: bool = False,
+    engine: Engine = _HERE,
+    retry_failed: bool = False,
     progress: Progress = SILENT,
 ) -> Manifest:
     """Build the dataset that a recipe describes into the folder `out`, or finish a build that was stopped.
 
     `replace` allows `out` to hold a dataset of another recipe, which stays whole until the new manifest takes its
-    place. Raises RecipeError, PoolError, ModelError, StorageError or UsageError; what was done stays done.
+    place. `engine` does the units; the dataset is the same whichever it is. `retry_failed` has those done again over
+    which too many workers died. Raises RecipeError, PoolError, ModelError, StorageError or UsageError; what was done
+    stays done.
     """
     read, text = read_recipe(recipe)
     root = os.fspath(out)
-    context = Context(read, text, Path(recipe).resolve().parent, root, device, progress)
-    with claimed(root, read.digest, replace=replace):
+    context = Context(read, text, Path(recipe).resolve().parent, root, device, progress, engine)
+    with claimed(root, read.digest, replace=replace, shared=engine.shared):
+        if retry_failed:
+            forget(root)
         return _run(context, TakenOut.of(root, read.digest))
 
 
@@ -77,10 +88,12 @@ def _run(context: Context, taken_out: TakenOut) -> Manifest:
     pool = open_pools(context.recipe.pool, context.folder, context.recipe.seed)
     pool.shards()
     _look_ahead(context)
-    context.filter = train_filter(context)
+    with context.alone():
+        context.filter = train_filter(context)
     scored = score(context, pool)
-    derived = derive_all(context, scored)
-    chosen = choose(context, scored, derived)
+    with context.alone():
+        derived = derive_all(context, scored)
+        chosen = choose(context, scored, derived)
     taken_out.check(storage.join(chosen.root, f"{split}.parquet") for split in SPLITS)
     context.files.update(taken_out.files)
     return _build(context, pool, scored, derived, chosen)
@@ -156,27 +169,38 @@ def _build(context: Context, pool: Pool, scored: Scored, derived: Sequence[Deriv
         context.progress.say("no row fell into the validation split: there are too few rows for its share")
     spending = storage.join(context.root, SPENDING)
     note = (lambda: told_of(read_tallies(spending))) if captions else None
-    shards = run_phase("build", job, units, context.progress, timings=context.timings, note=note)
-    tell(context, stages, shards)
-    write_audits(context, scored, derived, chosen)
-    _keep_samples(context, pool, scored, chosen)
-    counted = count_files(context.root, shards)
-    sources = None if counted is None else counts_by_source(counted, selection.step.sources)
-    manifest = context.manifest(
-        digest,
-        shards=shards,
-        spaces=tuple(spaces),
-        encoders=encoders,
-        scorers=scored.models,
-        captioners=captioners,
-        funnel=(*scored.manifest.funnel, selection.step, step_of("build", shards, sources)),
-        files=context.files,
-        more=_provenance(context, scored, derived, chosen),
-    )
-    storage.put(context.root, "README.md", card(manifest).encode())
-    write_manifest(context.root, manifest)
-    sweep(context.root, manifest)
+    shards = context.run("build", job, units, note=note)
+    with context.alone():
+        if (finished := _finished(context, digest)) is not None:
+            return finished
+        tell(context, stages, shards)
+        write_audits(context, scored, derived, chosen)
+        _keep_samples(context, pool, scored, chosen)
+        counted = count_files(context.root, shards)
+        sources = None if counted is None else counts_by_source(counted, selection.step.sources)
+        manifest = context.manifest(
+            digest,
+            shards=shards,
+            spaces=tuple(spaces),
+            encoders=encoders,
+            scorers=scored.models,
+            captioners=captioners,
+            funnel=(*scored.manifest.funnel, selection.step, step_of("build", shards, sources)),
+            files=context.files,
+            more=_provenance(context, scored, derived, chosen),
+        )
+        storage.put(context.root, "README.md", card(manifest).encode())
+        write_manifest(context.root, manifest)
+        sweep(context.root, manifest)
     return manifest
+
+
+def _finished(context: Context, digest: str) -> Manifest | None:
+    """Return the manifest that another process, working at the same build, wrote a moment ago; None if none did."""
+    if not context.engine.shared or not storage.exists(storage.join(context.root, MANIFEST)):
+        return None
+    there = read_manifest(context.root)
+    return there if (there.provenance["phase"], there.recipe) == (digest, context.text) else None
 
 
 def _keep_samples(context: Context, pool: Pool, scored: Scored, chosen: Chosen) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from dfndr_builders.building import build
 from dfndr_builders.evaluation import eval_clip, eval_filter, train_clip
 from dfndr_builders.interchange import export, import_
 from dfndr_builders.options import AsJson, DatasetPath, Device, Out, RecipePath
@@ -70,24 +71,6 @@ def plan(
     if out is not None:
         keep(made, out)
     typer.echo(json.dumps(made.to_json(), indent=1) if as_json else str(made))
-
-
-def build(
-    recipe: RecipePath,
-    out: Out,
-    device: Device = "auto",
-    replace: Annotated[
-        bool, typer.Option(help="Let --out hold a dataset of another recipe, and take its place.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Build the dataset that a recipe describes; run it again to go on where it stopped."""
-    from dfndr.console import console_progress
-    from dfndr.describe import describe, facts
-    from dfndr_builders.build import build as run
-
-    manifest = run(recipe, out, device=device, replace=replace, progress=console_progress())
-    typer.echo(json.dumps(facts(manifest), indent=1) if as_json else describe(manifest))
 
 
 def _print_presets(asked: bool) -> None:

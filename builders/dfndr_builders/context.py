@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dfndr import storage
@@ -12,7 +13,10 @@ from dfndr.format.manifest import Manifest, Shard, Step
 from dfndr.format.schema import Space
 from dfndr.progress import Progress
 from dfndr.storage import Stored
-from dfndr_builders.phase import STAGES, Model, made_with
+from dfndr_builders.engines.base import Engine
+from dfndr_builders.engines.claims import ALONE, turn
+from dfndr_builders.engines.inline import Inline
+from dfndr_builders.phase import STAGES, Model, made_with, run_phase
 from dfndr_builders.pools.base import Pool
 from dfndr_builders.recipe import Recipe
 from dfndr_builders.recipe_file import resolve, resolve_weights
@@ -21,6 +25,7 @@ from dfndr_builders.sections.base import TRAINED
 from dfndr_builders.sections.models import Embed
 from dfndr_builders.sections.models import Model as ModelRecipe
 from dfndr_builders.timings import Timings
+from dfndr_builders.work import Job, Unit
 
 __all__ = ["Context", "listing"]
 
@@ -35,6 +40,7 @@ class Context:
     root: str
     device: str
     progress: Progress
+    engine: Engine = field(default_factory=Inline)
     filter: str = ""
     """The folder of the filter that the recipe trained, relative to the root."""
     files: dict[str, Stored] = field(default_factory=dict)
@@ -43,7 +49,14 @@ class Context:
     @property
     def timings(self) -> Timings:
         """What was done, and how long it took."""
-        return Timings(storage.join(self.root, "phases"))
+        return Timings(storage.join(self.root, "phases"), self.engine.leads)
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Wait, where other processes work at the same build, until none of them does what only one may do at a time.
+
+        Who comes second finds it done.
+        """
+        return turn(self.root, ALONE) if self.engine.shared else nullcontext()
 
     def phase(self, kind: str, digest: str) -> str:
         """Return the folder of a phase."""
@@ -78,6 +91,21 @@ class Context:
         if isinstance(given, Embed):
             scale = given.distillation_scale
         return Model(spec, written, config, scale)
+
+    def run(
+        self,
+        name: str,
+        job: Job,
+        units: Sequence[Unit],
+        *,
+        sizes: Sequence[int | None] = (),
+        note: Callable[[], str] | None = None,
+    ) -> tuple[Shard, ...]:
+        """Run a phase by the build's engine; see `run_phase`."""
+        placed = replace(job, device=self.device, threads=self.recipe.compute.threads)
+        return run_phase(
+            name, placed, units, self.progress, sizes=sizes, timings=self.timings, note=note, engine=self.engine
+        )
 
     def manifest(
         self,

@@ -11,6 +11,7 @@ from dfndr import storage
 from dfndr.errors import FormatError, UsageError
 from dfndr.format.manifest import MANIFEST, Manifest, read_manifest
 from dfndr.format.schema import Modality
+from dfndr_builders.engines.claims import TURNS, joined
 from dfndr_builders.work import records_folder
 
 __all__ = ["LOCK", "claimed", "sweep"]
@@ -19,22 +20,25 @@ LOCK = ".dfndr-lock"
 """The file that whoever changes a dataset's folder holds locked."""
 
 _OURS = re.compile(
-    r"(train|validation)-[0-9]{5,}-[0-9a-f]{8}\.(parquet|npy)|[0-9]{5,}\.json"
+    r"(train|validation)-[0-9]{5,}-[0-9a-f]{8}\.(parquet|npy)|[0-9]{5,}\.(json|strike-[0-9])|claims"
     r"|(duplicates|contaminated|rows|log)-[0-9a-f]{8}\.parquet"
 )
 _FOLDERS = ("rows", "problems", "models", "audit", "removed", *get_args(Modality))
 
 
 @contextmanager
-def claimed(root: str, recipe_digest: str, *, replace: bool = False) -> Iterator[None]:
-    """Hold an output folder for one build; raises UsageError where it holds something else, or a build runs there."""
+def claimed(root: str, recipe_digest: str, *, replace: bool = False, shared: bool = False) -> Iterator[None]:
+    """Hold an output folder for one build; raises UsageError where it holds something else, or a build runs there.
+
+    `shared` lets other processes that say so hold it too, for the same recipe.
+    """
     if storage.is_remote(root):
         yield
         return
     if not root or (storage.exists(root) and not storage.is_folder(root)):
         found = "a file" if root else "no name"
         raise UsageError(root or "--out", expected="a folder to build into", found=found, do="Choose another --out.")
-    present = storage.names_in(root)
+    present = [name for name in storage.names_in(root) if name != TURNS]
     if present and LOCK not in present and MANIFEST not in present:
         do = "Choose an empty or new folder for --out."
         raise UsageError(root, expected="a new folder, or one that a build made", found=f"{present[0]!r} in it", do=do)
@@ -44,7 +48,7 @@ def claimed(root: str, recipe_digest: str, *, replace: bool = False) -> Iterator
             found = f"dataset {there.name!r} of recipe {there.recipe_digest[:12]}, not {recipe_digest[:12]}"
             do = "Choose another --out, or pass --replace to build this recipe here (what can be used again is)."
             raise UsageError(root, expected="no dataset of another recipe", found=found, do=do)
-    with storage.locked(root, LOCK):
+    with storage.locked(root, LOCK) if not shared else joined(root, LOCK, recipe_digest):
         yield
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
@@ -14,8 +14,9 @@ from dfndr.errors import DataError
 from dfndr.format.manifest import Counts, Manifest, Shard, Step, canonical
 from dfndr.format.schema import FORMAT, EncoderRecord
 from dfndr.models import EncoderSpec
-from dfndr.progress import Progress
-from dfndr_builders.engines import inline
+from dfndr.progress import Progress, Task
+from dfndr_builders.engines.base import Engine
+from dfndr_builders.engines.inline import Inline
 from dfndr_builders.timings import Timing, Timings
 from dfndr_builders.work import Job, Unit, recorded
 
@@ -23,6 +24,8 @@ __all__ = ["STAGES", "Model", "content_digest", "made_with", "phase_digest", "ru
 
 STAGES = 3
 """Raised whenever a stage, a pool or the rendering of glyphs starts to give other bytes for the same recipe."""
+
+_HERE = Inline()
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,24 @@ def content_digest(manifest: Manifest) -> str:
     return hashlib.sha256(canonical(given)).hexdigest()
 
 
+@dataclass(frozen=True)
+class _Noted:
+    """A step beside which something is shown whenever it comes on."""
+
+    task: Task
+    told: Callable[[], str]
+
+    def advance(self, count: int = 1) -> None:
+        self.task.advance(count)
+        self.task.note(self.told())
+
+    def expect(self, total: int) -> None:
+        self.task.expect(total)
+
+    def note(self, text: str) -> None:
+        self.task.note(text)
+
+
 def run_phase(
     name: str,
     job: Job,
@@ -73,13 +94,15 @@ def run_phase(
     sizes: Sequence[int | None] = (),
     timings: Timings | None = None,
     note: Callable[[], str] | None = None,
+    engine: Engine = _HERE,
 ) -> tuple[Shard, ...]:
     """Do the units that are not recorded yet and return every unit's shard, in order.
 
     `sizes` are the units' sizes in bytes, from which the number of rows is estimated as long as it is not known;
-    `timings` is where to write down how long it took; `note` gives what to show beside the step.
+    `timings` is where to write down how long it took; `note` gives what to show beside the step; `engine` does the units.
     """
-    storage.sweep_temporary(job.root)
+    if not engine.shared:  # files that look like a killed build's may be those of another task's that lives
+        storage.sweep_temporary(job.root)
     done = recorded(job.root, job.phase, units)
     todo = [unit for unit in units if unit.index not in done]
     if done and todo:
@@ -89,18 +112,13 @@ def run_phase(
     with timed as timing, progress.task(name, total=known) as task:
         weights = {unit.index: size or 1 for unit, size in zip(units, sizes or [1] * len(units), strict=True)}
         rows, weight, whole = 0, 0, sum(weights[unit.index] for unit in todo)
-
-        def advance(count: int = 1) -> None:
-            task.advance(count)
-            if note is not None:
-                task.note(note())
-
-        for shard in inline.run(job, todo, advance):
-            done[shard.index] = shard
-            rows, weight = rows + shard.rows_in, weight + weights[shard.index]
-            timing.rows, timing.units = rows, len(todo)
-            if known is None:
-                task.expect(rows * whole // weight)
+        with closing(engine.run(job, todo, _Noted(task, note) if note else task)) as shards:
+            for shard in shards:
+                done[shard.index] = shard
+                rows, weight = rows + shard.rows_in, weight + weights[shard.index]
+                timing.rows, timing.units = rows, len(todo)
+                if known is None:
+                    task.expect(rows * whole // weight)
     return tuple(done[unit.index] for unit in units)
 
 

@@ -43,6 +43,10 @@ class PoolRows:
         for shard in self.pool.shards()[unit.start : unit.stop]:
             yield from self.pool.read(shard)
 
+    def describe(self, unit: Unit) -> str:
+        """Return what the pool calls its shards."""
+        return ", ".join(shard.name for shard in self.pool.shards()[unit.start : unit.stop])
+
 
 @dataclass(frozen=True)
 class SelectedRows:
@@ -65,6 +69,10 @@ class SelectedRows:
             fields += [_parquet_schema(paths[0]).field(name) for name in names]
         fields += [field for field in _parquet_schema(self._chosen("train")) if field.name not in _PLACE]
         return pa.schema([*fields, *(POOL_SCHEMA.field(name) for name in ("image", "problem", "detail"))])
+
+    def describe(self, unit: Unit) -> str:
+        """Return which rows of the selection they are."""
+        return f"rows {unit.start:,} to {unit.stop - 1:,} of {self._chosen(unit.split)}"
 
     def _chosen(self, split: str) -> str:
         return storage.join(self.selection, f"{split}.parquet")

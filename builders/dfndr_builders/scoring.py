@@ -10,7 +10,7 @@ from dfndr.format.manifest import Manifest, write_manifest
 from dfndr_builders.context import Context, listing
 from dfndr_builders.inspect import Inspect
 from dfndr_builders.opened import open_measures
-from dfndr_builders.phase import phase_digest, run_phase, step_of
+from dfndr_builders.phase import phase_digest, step_of
 from dfndr_builders.pools.base import Pool
 from dfndr_builders.rows import PoolRows
 from dfndr_builders.scorer import OpenModel, RowScorer, TableScorer
@@ -39,7 +39,8 @@ class Scored:
 def score(context: Context, pool: Pool) -> Scored:
     """Measure and score what is not scored yet, and commit the table."""
     recipe = context.recipe
-    opened = open_scorers(context)
+    with context.alone():
+        opened = open_scorers(context)
     rows = [scorer for scorer in opened if isinstance(scorer, RowScorer)]
     models = {scorer.name: scorer.model for scorer in rows if scorer.model is not None}
     kept = tuple(space for scorer in rows for space in scorer.spaces)
@@ -56,7 +57,7 @@ def score(context: Context, pool: Pool) -> Scored:
     root, source = context.phase("score", digest), PoolRows(pool)
     job = Job(root, digest, source, Chain(tuple(stages)), kept, tuple(model.spec for model in models.values()))
     sizes = [shard.size_bytes for shard in pool.shards()]
-    shards = run_phase("score", job, source.units(), context.progress, sizes=sizes, timings=context.timings)
+    shards = context.run("score", job, source.units(), sizes=sizes)
     counted = count_files(root, shards)
     sources = None if counted is None else counts_by_source(counted)
     manifest = context.manifest(

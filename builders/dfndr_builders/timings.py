@@ -31,6 +31,8 @@ class Timings:
     """The list of what was done, a line of JSON each, in `phases/` of the output folder."""
 
     root: str
+    is_kept: bool = True
+    """False where another process writes it."""
 
     @contextmanager
     def timed(self, phase: str, digest: str) -> Iterator[Timing]:
@@ -38,7 +40,7 @@ class Timings:
         timing, start = Timing(phase, digest), time.monotonic()
         yield timing
         timing.seconds = round(time.monotonic() - start, 3)
-        if timing.rows:
+        if timing.rows and self.is_kept:
             line = json.dumps(vars(timing)) + "\n"
             storage.put(self.root, _NAME, self._written() + line.encode())
 

@@ -28,7 +28,7 @@ from dfndr.storage import Stored
 from dfndr_builders.stage import HAPPENED, Stage
 from dfndr_builders.vectors import vectors_of
 
-__all__ = ["Job", "Source", "Unit", "recorded", "records_folder"]
+__all__ = ["Job", "Source", "Unit", "record_of", "recorded", "records_folder"]
 
 HUB_FEATURES = {"thumbnail": {"_type": "Image"}}
 """What the Hub's viewer and `datasets.load_dataset` take from the Parquet's metadata, where the column is there."""
@@ -57,10 +57,16 @@ class Source(Protocol):
     def read(self, unit: Unit) -> Iterator[pa.Table]:
         """Yield a unit's rows, streaming, always the same and in the same order."""
 
+    def describe(self, unit: Unit) -> str:
+        """Return what a person would look for to find the unit's rows."""
+
 
 @dataclass(frozen=True)
 class Job:
-    """Read -> stages -> commit. `phase` is the digest of all that its bytes depend on; records live under it."""
+    """Read -> stages -> commit. `phase` is the digest of all that its bytes depend on; records live under it.
+
+    `device` and `threads` say what one worker takes: a GPU of the device, or so many cores.
+    """
 
     root: str
     phase: str
@@ -68,6 +74,8 @@ class Job:
     stage: Stage
     spaces: tuple[Space, ...] = ()
     encoders: tuple[EncoderSpec, ...] = ()
+    device: str = "cpu"
+    threads: int = 1
 
     def schema(self) -> pa.Schema:
         """Return the schema of the rows that are stored."""
@@ -144,19 +152,22 @@ def recorded(root: str, phase: str, units: Sequence[Unit]) -> dict[int, Shard]:
     """Return the shards that are done: a whole record, and every file it names there with its size."""
     folder = records_folder(root, phase)
     names = set(storage.list_files(folder)) if storage.exists(folder) else set()
-    done = {}
-    for unit in units:
-        if f"{unit.index:05d}.json" not in names:
-            continue
-        path = storage.join(folder, f"{unit.index:05d}.json")
-        try:
-            shard = Shard.from_json(json.loads(storage.read_bytes(path)), path)
-        except (ValueError, RecursionError, FormatError):
-            continue  # a damaged record is no record: the unit is done again
-        is_this = (shard.index, shard.split) == (unit.index, unit.split)
-        if is_this and all(_is_there(root, stored) for stored in shard.files.values()):
-            done[unit.index] = shard
-    return done
+    there = [unit for unit in units if f"{unit.index:05d}.json" in names]
+    found = {unit.index: record_of(root, phase, unit) for unit in there}
+    return {index: shard for index, shard in found.items() if shard is not None}
+
+
+def record_of(root: str, phase: str, unit: Unit) -> Shard | None:
+    """Return a unit's shard where it is done, None where it is not."""
+    path = storage.join(records_folder(root, phase), f"{unit.index:05d}.json")
+    if not storage.exists(path):
+        return None
+    try:
+        shard = Shard.from_json(json.loads(storage.read_bytes(path)), path)
+    except (ValueError, RecursionError, FormatError):
+        return None  # a damaged record is no record: the unit is done again
+    is_this = (shard.index, shard.split) == (unit.index, unit.split)
+    return shard if is_this and all(_is_there(root, stored) for stored in shard.files.values()) else None
 
 
 def _is_there(root: str, stored: Stored) -> bool:

@@ -66,6 +66,7 @@ FAILED: Mapping[str, str] = {
     "text_missing": "there is no text under this key",
     "text_not_utf8": "the text is not valid UTF-8",
     "text_too_long": "the text is longer than the limit",
+    "unit_failed": "its unit of work killed each worker that tried it, and the build was told to count it",
     "vector_missing": "an imported sample has no vectors, or not as many as the others",
     "vector_not_finite": "the encoder gave a vector that is not finite, or of zero length",
 }

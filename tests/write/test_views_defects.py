@@ -39,6 +39,9 @@ class Rows:
         whole = mixed_table()
         yield from (whole.slice(start, 7) for start in range(0, len(whole), 7))
 
+    def describe(self, unit: Unit) -> str:
+        return "mixed rows"
+
 
 def large_spec(folder: Path) -> EncoderSpec:
     """A teacher that looks at more pixels than the other one."""

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from typing import ClassVar
 
 from dfndr.format.manifest import Shard
+from dfndr.progress import Task
 from dfndr_builders.work import Job, Unit
 
-__all__ = ["run"]
+__all__ = ["Inline"]
 
 
-def run(job: Job, units: Sequence[Unit], on_rows: Callable[[int], None]) -> Iterator[Shard]:
-    """Yield each unit's shard as soon as it is committed; `on_rows` hears of every batch of rows that is done."""
-    if units:
-        one = job.open(on_rows)
-        yield from map(one, units)
+@dataclass(frozen=True)
+class Inline:
+    """Nothing is started, and nothing is between an error and who sees it."""
+
+    shared: ClassVar[bool] = False
+    leads: ClassVar[bool] = True
+
+    def run(self, job: Job, units: Iterable[Unit], task: Task) -> Generator[Shard, None, None]:
+        """Yield each unit's shard, in order; the job is opened when there is a unit to do."""
+        one = None
+        for unit in units:
+            one = one or job.open(task.advance)
+            yield one(unit)

@@ -17,6 +17,8 @@ from dfndr import storage
 from dfndr.format.manifest import Manifest, Shard, Step, canonical, write_manifest
 from dfndr.format.uid import pack_uids
 from dfndr.progress import SILENT, Progress
+from dfndr_builders.engines.base import Engine
+from dfndr_builders.engines.inline import Inline
 from dfndr_builders.imports.check import CheckVectors
 from dfndr_builders.imports.join import Beside, run_join
 from dfndr_builders.imports.layout import Layout
@@ -30,6 +32,8 @@ from dfndr_builders.stage import Chain, Stage
 from dfndr_builders.work import Job, Unit
 
 __all__ = ["Join", "import_dataset"]
+
+_HERE = Inline()
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,9 @@ class _Rows:
             yield table if len(kept) == rows else table.take(pa.array(kept, pa.int64()))
             start += rows
 
+    def describe(self, unit: Unit) -> str:
+        return self.layout.shards()[unit.start].name
+
 
 def import_dataset(
     layout: Layout,
@@ -76,6 +83,7 @@ def import_dataset(
     out: str | os.PathLike[str],
     *,
     join: Join | None = None,
+    engine: Engine = _HERE,
     progress: Progress = SILENT,
 ) -> Manifest:
     """Import a layout into the folder `out`; running it again goes on where it stopped.
@@ -100,7 +108,8 @@ def import_dataset(
         digest = phase_digest("import", told=told, listing=listing, beside=records)
         job = Job(root, digest, _Rows(layout, repeats, beside), _stages(layout, how), layout.spaces())
         units = [Unit(number, layout.split(shard), number, number + 1) for number, shard in enumerate(shards)]
-        done = run_phase("import", job, units, progress, sizes=[shard.size_bytes for shard in shards])
+        sizes = [shard.size_bytes for shard in shards]
+        done = run_phase("import", job, units, progress, sizes=sizes, engine=engine)
         whole = tuple(_with_repeats(shard, len(repeats.get(shard.index, ()))) for shard in done)
         provenance: dict[str, object] = {"phase": digest, "pools": [pool_of(layout)], "made_with": made_with()}
         if "pictures" in told:
