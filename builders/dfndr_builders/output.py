@@ -33,6 +33,9 @@ def claimed(root: str, recipe_digest: str, *, replace: bool = False, shared: boo
     `shared` lets other processes that say so hold it too, for the same recipe.
     """
     if storage.is_remote(root):
+        if shared:
+            do = "Build into a folder that the tasks share, and copy it; or take --engine ray."
+            raise UsageError(root, expected="a folder that can hold locks", found="a remote one", do=do)
         yield
         return
     if not root or (storage.exists(root) and not storage.is_folder(root)):

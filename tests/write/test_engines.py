@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from dfndr_builders.build import build
 from dfndr_builders.engines.base import Engine
 from dfndr_builders.engines.inline import Inline
 from dfndr_builders.engines.processes import Processes
 from dfndr_builders.engines.strikes import Strikes, forget
 from dfndr_builders.phase import run_phase, step_of
-from support.working import ROWS, Harm, job, units
+from support import faults
+from support.working import ROWS, Harm, is_gone, job, units, who
 
 from dfndr.errors import DataError
-from dfndr.format.manifest import Shard
+from dfndr.format.manifest import Manifest, Shard
 from dfndr.progress import SILENT
+from dfndr.verify import verify
 
 UNITS = 6
+built = faults.built
 
 
 def shards_of(root: Path, engine: Engine, harm: Harm | None = None, *, count: int = UNITS) -> tuple[Shard, ...]:
@@ -43,9 +52,8 @@ def crew(request: pytest.FixtureRequest) -> Iterator[type]:
     from dfndr_builders.engines.on_ray import OnRay
 
     with pytest.MonkeyPatch.context() as patched:  # what Ray starts here finds the job's classes
-        patched.setenv(
-            "PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-        )
+        tests = str(Path(__file__).parents[1])
+        patched.setenv("PYTHONPATH", os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")]))
         yield OnRay
     ray.shutdown()
 
@@ -56,6 +64,13 @@ def due(folder: Path, times: int) -> str:
     for number in range(times):
         (folder / str(number)).touch()
     return str(folder)
+
+
+def test_a_build_is_the_same_dataset(crew: type, built: tuple[Path, Manifest], tmp_path: Path) -> None:
+    recipe, undisturbed = built
+    again = build(recipe, tmp_path / "out", device="cpu", engine=crew(1 + (crew is Processes)))
+    assert again.digest == undisturbed.digest
+    assert verify(str(tmp_path / "out")).ok
 
 
 def test_two_workers_give_the_shards_of_one_process(crew: type, wanted: tuple[Shard, ...], tmp_path: Path) -> None:
@@ -96,7 +111,7 @@ def test_the_rows_of_such_a_unit_are_counted_where_that_is_asked_for(
 
 
 def test_an_error_of_the_job_is_raised_as_it_is_and_is_no_strike(crew: type, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="the row: expected no harm, found some. Leave it out."):
+    with pytest.raises(DataError, match="the row: expected no harm, found some"):
         shards_of(tmp_path, crew(2), Harm("raise", "0/0"))
     with pytest.raises(ZeroDivisionError, match="a bug") as raised:
         shards_of(tmp_path, crew(1), Harm("bug", "0/0"))
@@ -108,7 +123,45 @@ def test_a_unit_that_takes_too_long_is_killed_and_tried_again(
     crew: type, wanted: tuple[Shard, ...], tmp_path: Path
 ) -> None:
     harm = Harm("hang", "3/0", due(tmp_path / "due", 1))
-    assert shards_of(tmp_path / "out", crew(2, unit_timeout_s=3.0), harm) == wanted
+    assert shards_of(tmp_path / "out", crew(2, unit_timeout_s=6.0), harm) == wanted
+
+
+def test_ctrl_c_ends_the_workers_within_five_seconds(crew: type, tmp_path: Path) -> None:
+    pids, pressed_at = tmp_path / "pids", []
+
+    def press() -> None:
+        pressed_at.extend([who(pids), time.monotonic()])
+        os.kill(os.getpid(), signal.SIGINT)
+
+    pids.mkdir()
+    pressing = threading.Thread(target=press)
+    pressing.start()
+    with pytest.raises(KeyboardInterrupt):
+        shards_of(tmp_path / "out", crew(2), Harm("hang", "0/0", pids=str(pids)))
+    assert time.monotonic() - pressed_at[1] < 5
+    assert is_gone(pressed_at[0], within_s=5)
+    pressing.join()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_their_driver(tmp_path: Path, how: signal.Signals) -> None:
+    (tmp_path / "pids").mkdir()
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["dfndr_builders.engines.crew"])
+    driver = context.Process(target=drive, args=(str(tmp_path),))
+    driver.start()
+    worker = who(tmp_path / "pids")
+    os.killpg(driver.pid, how) if how == signal.SIGINT else os.kill(driver.pid, how)
+    driver.join(timeout=5)
+    assert driver.exitcode is not None
+    assert is_gone(worker, within_s=5)
+
+
+def drive(folder: str) -> None:
+    """Run a phase whose first unit hangs, in a process group of its own, as a shell runs a command."""
+    os.setsid()
+    with suppress(KeyboardInterrupt):
+        shards_of(Path(folder) / "out", Processes(1), Harm("hang", "0/0", pids=f"{folder}/pids"))
 
 
 def test_strikes_are_kept_across_runs_and_cleared_by_success(wanted: tuple[Shard, ...], tmp_path: Path) -> None:

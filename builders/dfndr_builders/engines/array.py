@@ -12,8 +12,7 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from dfndr import storage
-from dfndr.errors import DataError, UsageError
+from dfndr.errors import DataError
 from dfndr.format.manifest import Shard
 from dfndr.progress import Task
 from dfndr_builders.engines.base import Engine
@@ -49,9 +48,6 @@ class SlurmArray:
 
     def run(self, job: Job, units: Iterable[Unit], task: Task) -> Generator[Shard, None, None]:
         """Yield the shard of each unit, whoever does it; raises DataError where waiting for others takes too long."""
-        if storage.is_remote(job.root):
-            do = "Build into a folder that the tasks share, then copy it; or use --engine ray."
-            raise UsageError(job.root, expected="a folder that can hold locks", found="a remote one", do=do)
         share = sorted(units, key=lambda unit: (unit.index % self.tasks != self.number, unit.index))
         left = {unit.index: unit for unit in share}
         claims = Claims(records_folder(job.root, job.phase), CLAIMS)

@@ -45,11 +45,14 @@ def cores() -> int:
 
 def gpus(device: str) -> list[str]:
     """Return the names, as CUDA_VISIBLE_DEVICES has them, of the GPUs that workers share out for a device."""
+    if device not in ("auto", "cuda"):
+        return []
+    import torch
+
     from dfndr.encoder import pick_device
 
     if pick_device(device) != "cuda":
         return []
-    import torch
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return visible.split(",") if visible else [str(number) for number in range(torch.cuda.device_count())]

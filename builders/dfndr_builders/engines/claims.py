@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from dfndr import storage
 from dfndr.errors import StorageError, UsageError
@@ -29,13 +28,7 @@ class Claims:
     """A file of which each byte can be held by one process at a time; closing it lets go of all."""
 
     def __init__(self, folder: str, name: str) -> None:
-        storage.make_folder(folder)
-        path = storage.join(folder, name)
-        try:
-            self._file = os.open(Path(path.removeprefix("file://")), os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            do = "Check who may write there."
-            raise StorageError(path, expected="to open it", found=str(error.strerror), do=do) from error
+        self._file = _opened(folder, name)
 
     def take(self, number: int) -> bool:
         """Hold a byte, unless another process does."""
@@ -78,29 +71,39 @@ def joined(root: str, name: str, digest: str) -> Iterator[None]:
     Raises UsageError where somebody holds it for a build of his own, or others for another recipe. Who comes first
     sweeps what a killed build left.
     """
-    with turn(root, JOINING):
-        lock = open(Path(storage.join(root, name).removeprefix("file://")), "a+b")  # noqa: SIM115
-        _join(lock, root, digest)
-    with lock:
+    lock = _opened(root, name)
+    try:
+        with turn(root, JOINING):
+            _join(lock, root, digest)
         yield
+    finally:
+        os.close(lock)
 
 
-def _join(lock: IO[bytes], root: str, digest: str) -> None:
+def _opened(folder: str, name: str) -> int:
+    storage.make_folder(folder)
+    path = storage.join(folder, name)
+    try:
+        return os.open(Path(path.removeprefix("file://")), os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        do = "Check who may write there."
+        raise StorageError(path, expected="to open it", found=str(error.strerror), do=do) from error
+
+
+def _join(lock: int, root: str, digest: str) -> None:
     import fcntl
 
     with suppress(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         storage.sweep_temporary(root)
-        lock.truncate(0)
-        lock.write(digest.encode())
-        lock.flush()
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, digest.encode(), 0)
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError as error:
         do = "Wait until that one is done, or choose another folder."
         raise UsageError(root, expected="no other build there", found="one that is running", do=do) from error
-    lock.seek(0)
-    there = lock.read().decode(errors="replace")
+    there = os.pread(lock, 64, 0).decode(errors="replace")
     if there != digest:
         do = "Wait until those are done, or choose another folder."
         found = f"tasks that build recipe {there[:12]} there"

@@ -26,8 +26,8 @@ from dfndr_builders.work import Job, Unit
 
 __all__ = ["Processes", "told"]
 
-_LOADED = ["open_clip", "dfndr_builders.work"]
-"""What a server of forks has loaded before it starts workers from itself: that it takes seconds is paid once."""
+_LOADED, _MODELS = ["dfndr_builders.engines.crew"], ["open_clip"]
+"""What a server of forks has loaded before it starts workers from itself, and what for models: seconds, paid once."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class _Process:
     """A worker, as its driver sees it."""
 
     def __init__(self, job: Job, gpu: str) -> None:
-        context = _context()
+        context = _context(bool(job.encoders))
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(job, theirs, gpu), daemon=True)
         self._process.start()
@@ -91,12 +91,12 @@ class _Process:
         return f"it was killed by {signal.Signals(-status).name}"
 
 
-def _context() -> ForkServerContext | SpawnContext:
+def _context(with_models: bool) -> ForkServerContext | SpawnContext:
     """Return where processes are from: never forks of this one, which may hold threads, locks and a GPU."""
     if sys.platform != "linux":
         return get_context("spawn")
     context = get_context("forkserver")
-    context.set_forkserver_preload(_LOADED)  # heard by a server that has not started yet
+    context.set_forkserver_preload([*_MODELS, *_LOADED] if with_models else _LOADED)  # heard before it starts
     return context
 
 
