@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from dfndr.format.schema import StorageType
-from dfndr_builders.options import AsJson, DatasetPath, Out
+from dfndr_builders.options import AsJson, DatasetPath, Out, Workers
 
 __all__ = ["export", "import_"]
 
@@ -45,11 +45,16 @@ def import_(
         Literal["keep", "drop"], typer.Option(help="What becomes of rows without a picture, where there are pictures.")
     ] = "keep",
     thumbnail: Annotated[int, typer.Option(min=0, max=1024, help="Longest side of the small pictures; 0: none.")] = 96,
+    engine: Annotated[
+        Literal["inline", "processes", "ray"], typer.Option(help="What does the units of work, as of `dfndr build`.")
+    ] = "inline",
+    workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a dataset of vectors that another tool computed; run it again to go on where it stopped."""
     from dfndr.console import console_progress
     from dfndr.describe import describe, facts
+    from dfndr_builders.engines.choose import engine_of
     from dfndr_builders.imports import Join, import_dataset, open_import
     from dfndr_builders.imports.published import TEACHERS, parse_teacher
     from dfndr_builders.opened import open_pool_at
@@ -58,7 +63,8 @@ def import_(
     about = {"name": name, "license": license, "dtype": dtype, "unit_norm": not any_length, "source": source}
     layout, imported = open_import(kind, path, given, **about)  # type: ignore[arg-type]
     how = Join(open_pool_at(join) if join else None, join or "", missing, thumbnail)
-    manifest = import_dataset(layout, imported, out, join=how, progress=console_progress())
+    chosen = engine_of(engine, workers=workers)
+    manifest = import_dataset(layout, imported, out, join=how, engine=chosen, progress=console_progress())
     typer.echo(json.dumps(facts(manifest), indent=1) if as_json else describe(manifest))
 
 

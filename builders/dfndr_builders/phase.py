@@ -99,7 +99,8 @@ def run_phase(
     """Do the units that are not recorded yet and return every unit's shard, in order.
 
     `sizes` are the units' sizes in bytes, from which the number of rows is estimated as long as it is not known;
-    `timings` is where to write down how long it took; `note` gives what to show beside the step; `engine` does the units.
+    `timings` is where to write down how long it took; `note` gives what to show beside the step; `engine` does the
+    units.
     """
     if not engine.shared:  # files that look like a killed build's may be those of another task's that lives
         storage.sweep_temporary(job.root)

@@ -73,7 +73,6 @@ class OnRay:
     def _connected(self, job: Job) -> Any:  # noqa: ANN401  the module
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # a busy machine takes long
         try:
             import ray
         except ImportError as error:
@@ -86,17 +85,21 @@ class OnRay:
             "object_store_memory": _STORE_BYTES,
             "include_dashboard": False,
         }
-        try:
-            ray.init(
-                self.address or "local",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **({} if self.address else here),
-            )
-        except Exception as error:  # what Ray raises here is of no one kind
-            said = (str(error).splitlines() or [type(error).__name__])[0]
-            do = "Check the address, and `ray status`; or take --engine processes, which needs no Ray."
-            raise DataError("Ray", expected=f"to reach it at {self._place()}", found=said, do=do) from error
+        for tries_left in (2, 1, 0):  # Ray gives a node half a minute to start, which is short on a busy machine
+            try:
+                ray.init(
+                    self.address or "local",
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    **({} if self.address else here),
+                )
+                break
+            except Exception as error:  # what Ray raises here is of no one kind
+                ray.shutdown()
+                if not tries_left:
+                    said = (str(error).splitlines() or [type(error).__name__])[0]
+                    do = "Check the address, and `ray status`; or take --engine processes, which needs no Ray."
+                    raise DataError("Ray", expected=f"to reach it at {self._place()}", found=said, do=do) from error
         return ray
 
     def _place(self) -> str:

@@ -22,6 +22,7 @@ from dfndr.format.schema import FAILED
 from dfndr.format.shard import parquet_errors
 from dfndr.format.uid import UID, pack_uids
 from dfndr.progress import Progress
+from dfndr_builders.engines.base import Engine
 from dfndr_builders.imports.pictured import PICTURE, looking, told_of, with_pictures
 from dfndr_builders.phase import phase_digest, run_phase
 from dfndr_builders.pools.base import Pool
@@ -55,6 +56,9 @@ class _Wanted:
                 uids = pa.array([found[row] for row in rows], pa.string())
                 wanted = wanted.set_column(0, table.schema.field("uid"), uids)
                 yield _with_texts_forgiven(wanted)
+
+    def describe(self, unit: Unit) -> str:
+        return self.pool.shards()[unit.start].name
 
     def _known(self, name: str) -> str | None:
         uid = name.rpartition("/")[2].lower()
@@ -148,7 +152,9 @@ def _failed(table: pa.Table) -> pa.Table:
     return nothing.set_column(nothing.schema.get_field_index("picture"), _TOLD.field("picture"), table["reason"])
 
 
-def run_join(root: str, pool: Pool, uids: npt.NDArray[np.bytes_], thumbnail: int, progress: Progress) -> Beside:
+def run_join(
+    root: str, pool: Pool, uids: npt.NDArray[np.bytes_], thumbnail: int, *, progress: Progress, engine: Engine
+) -> Beside:
     """Look at the pictures of the rows that are wanted, and return what was found; `uids` are sorted."""
     listing = [[shard.name, shard.size_bytes] for shard in pool.shards()]
     digest = phase_digest("pictures", pool=repr(pool), listing=listing, uids=_digest(uids), thumbnail=thumbnail)
@@ -156,7 +162,7 @@ def run_join(root: str, pool: Pool, uids: npt.NDArray[np.bytes_], thumbnail: int
     job = Job(folder, digest, _Wanted(pool, uids), looking(thumbnail))
     units = [Unit(number, "train", number, number + 1) for number in range(len(listing))]
     sizes = [shard.size_bytes for shard in pool.shards()]
-    return Beside(folder, run_phase("pictures", job, units, progress, sizes=sizes))
+    return Beside(folder, run_phase("pictures", job, units, progress, sizes=sizes, engine=engine))
 
 
 def _digest(uids: npt.NDArray[np.bytes_]) -> str:

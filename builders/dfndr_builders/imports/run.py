@@ -103,7 +103,10 @@ def import_dataset(
     with claimed(root, recipe_digest):
         uids, starts = _uids(layout, progress)
         repeats = _repeats(uids, starts)
-        beside = None if how.pool is None else run_join(root, how.pool, np.unique(uids), how.thumbnail, progress)
+        beside = None
+        if how.pool is not None:
+            wanted = np.unique(uids)
+            beside = run_join(root, how.pool, wanted, how.thumbnail, progress=progress, engine=engine)
         records = [] if beside is None else [shard.to_json() for shard in beside.shards]
         digest = phase_digest("import", told=told, listing=listing, beside=records)
         job = Job(root, digest, _Rows(layout, repeats, beside), _stages(layout, how), layout.spaces())
