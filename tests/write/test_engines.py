@@ -79,7 +79,7 @@ def test_two_workers_give_the_shards_of_one_process(crew: type, wanted: tuple[Sh
 
 def test_a_worker_that_is_killed_costs_nothing_but_time(crew: type, wanted: tuple[Shard, ...], tmp_path: Path) -> None:
     harm = Harm("kill", "2/5", due(tmp_path / "due", 1))
-    assert shards_of(tmp_path / "out", crew(2), harm) == wanted
+    assert shards_of(tmp_path / "out", crew(1), harm) == wanted
     assert strikes_in(tmp_path) == []
 
 
@@ -88,31 +88,31 @@ def test_a_unit_that_kills_each_worker_is_put_aside_after_two_and_all_others_are
 ) -> None:
     for _ in range(2):  # the second time nobody tries the unit
         with pytest.raises(DataError, match=r"unit 2 \(rows-2.tar\).*2 that did not.*--failed-units") as raised:
-            shards_of(tmp_path, crew(2), Harm("kill", "2/5"))
+            shards_of(tmp_path, crew(1), Harm("kill", "2/5"))
         assert "died" in str(raised.value) or "SIGKILL" in str(raised.value)
         assert strikes_in(tmp_path) == ["00002.strike-1", "00002.strike-2"]
         assert len(list(tmp_path.glob("shards/*/*.json"))) == UNITS - 1
     assert forget(str(tmp_path)) == 2
-    assert shards_of(tmp_path, crew(2)) == wanted
+    assert shards_of(tmp_path, crew(1)) == wanted
 
 
 def test_the_rows_of_such_a_unit_are_counted_where_that_is_asked_for(
     crew: type, wanted: tuple[Shard, ...], tmp_path: Path
 ) -> None:
-    found = shards_of(tmp_path, crew(2, on_failed="count"), Harm("kill", "2/5"))
+    found = shards_of(tmp_path, crew(1, on_failed="count"), Harm("kill", "2/5"))
     assert [shard for shard in found if shard.index != 2] == [shard for shard in wanted if shard.index != 2]
     assert (found[2].rows_in, found[2].rows) == (ROWS, 0)
     assert found[2].failed == {"text_missing": 1, "unit_failed": ROWS - 1}
     step = step_of("score", found)
     assert step.rows_in == UNITS * ROWS == step.rows_out + sum(step.failed.values())
-    assert shards_of(tmp_path, crew(2)) == found  # and they stay counted
+    assert shards_of(tmp_path, crew(1)) == found  # and they stay counted
     assert forget(str(tmp_path)) == 1
-    assert shards_of(tmp_path, crew(2)) == wanted
+    assert shards_of(tmp_path, crew(1)) == wanted
 
 
 def test_an_error_of_the_job_is_raised_as_it_is_and_is_no_strike(crew: type, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the row: expected no harm, found some"):
-        shards_of(tmp_path, crew(2), Harm("raise", "0/0"))
+        shards_of(tmp_path, crew(1), Harm("raise", "0/0"))
     with pytest.raises(ZeroDivisionError, match="a bug") as raised:
         shards_of(tmp_path, crew(1), Harm("bug", "0/0"))
     assert "working.py" in "".join(raised.value.__notes__)
@@ -123,7 +123,7 @@ def test_a_unit_that_takes_too_long_is_killed_and_tried_again(
     crew: type, wanted: tuple[Shard, ...], tmp_path: Path
 ) -> None:
     harm = Harm("hang", "3/0", due(tmp_path / "due", 1))
-    assert shards_of(tmp_path / "out", crew(2, unit_timeout_s=6.0), harm) == wanted
+    assert shards_of(tmp_path / "out", crew(1, unit_timeout_s=6.0), harm) == wanted
 
 
 def test_ctrl_c_ends_the_workers_within_five_seconds(crew: type, tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_ctrl_c_ends_the_workers_within_five_seconds(crew: type, tmp_path: Path)
     pressing = threading.Thread(target=press)
     pressing.start()
     with pytest.raises(KeyboardInterrupt):
-        shards_of(tmp_path / "out", crew(2), Harm("hang", "0/0", pids=str(pids)))
+        shards_of(tmp_path / "out", crew(1), Harm("hang", "0/0", pids=str(pids)))
     assert time.monotonic() - pressed_at[1] < 5
     assert is_gone(pressed_at[0], within_s=5)
     pressing.join()
