@@ -11,7 +11,7 @@ from dfndr_builders.estimate.pool_size import PoolSize, size_of_pool
 from dfndr_builders.estimate.reckoning import Asked, estimate
 from dfndr_builders.estimate.words import in_bytes, in_time, told
 from dfndr_builders.plan import PLAN, keep, plan
-from dfndr_builders.recipe_file import read_recipe
+from dfndr_builders.recipe_file import read_recipe, shipped_recipe
 from dfndr_builders.report.write import report
 from support.builds import write_recipe
 from support.models import TINY_CONFIG
@@ -68,6 +68,14 @@ def test_requests_to_a_server_are_counted(tmp_path):
         found = estimate(read_recipe(tmp_path / "asked.toml")[0], tmp_path)
         assert found.requests == {"endpoint": 80 * each}
     assert "captions by endpoint: 80 requests" in "\n".join(told(found))
+
+
+def test_a_captioner_passes_over_what_is_kept_and_not_over_the_pool():
+    recipe, _ = read_recipe(shipped_recipe("dfndr-12m"))
+    found = estimate(recipe, Path(), Asked(rows=1_000))
+    passes = {one.purpose: (one.model, one.images, one.texts) for one in found.passes}
+    assert passes["caption"] == ("coca", found.kept, 0)
+    assert "features" not in passes
 
 
 def test_views_multiply_pictures_and_a_hub_model_is_known_by_its_name(tmp_path):

@@ -42,7 +42,8 @@ class Passes:
 def passes_of(recipe: Recipe, folder: Path, *, rows: int, kept: int) -> tuple[Passes, ...]:
     """Return the forward passes of every phase over the pool's `rows` and the `kept` ones.
 
-    Texts are counted as if each were another; equal ones are encoded once a batch. Captions are those asked for once.
+    Texts are counted as if each were another; equal ones are encoded once a batch. Captions are those asked for once,
+    and of the models that write them only the passes over pictures are counted.
     """
     return tuple(_counted(recipe, folder, *given) for given in _encoded(recipe, rows, kept))
 
@@ -54,8 +55,11 @@ def _encoded(recipe: Recipe, rows: int, kept: int) -> Iterator[_Encoded]:
     for clip in recipe.clips:
         yield "score", "score", clip.name, clip, rows, rows
     named = {clip.name for clip in recipe.clips} | {embed.encoder for embed in recipe.embed}
+    captioners = {caption.name for caption in recipe.caption}
     for name, model in recipe.models:
-        if name not in named:  # its features are looked at by a score
+        if name in captioners:
+            yield "build", "caption", name, model, kept, 0
+        elif name not in named:  # its features are looked at by a score
             yield "score", "features", name, model, rows, 0
     clips = {clip.name: clip for clip in recipe.clips}
     for caption in recipe.caption:

@@ -146,7 +146,10 @@ def _rates(
 ) -> tuple[dict[str, Rate], dict[str, str]]:
     """Return the rate of each model, those of one shape measured once, and why there is none."""
     shapes: dict[str, list[tuple[str, Model]]] = {}
+    captioners = {caption.name for caption in recipe.caption}
     for name, model in dict(recipe.models).items():
+        if name in captioners:
+            continue
         config = config_of(model, recipe, folder)
         shape = json.dumps([config or [model.model, model.pretrained], model.precision], sort_keys=True)
         shapes.setdefault(shape, []).append((name, model))
