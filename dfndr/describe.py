@@ -8,7 +8,7 @@ from dfndr.format.funnel import Counts
 from dfndr.format.manifest import Manifest, Step
 from dfndr.format.schema import EncoderRecord
 
-__all__ = ["describe", "facts", "funnel_lines", "printable", "rule_in_words"]
+__all__ = ["describe", "drifts", "facts", "funnel_lines", "printable", "rule_in_words"]
 
 _SOURCES = 10
 _NAME_CHARACTERS = 48
@@ -113,6 +113,7 @@ def describe(manifest: Manifest) -> str:
             norm = "unit norm" if space.unit_norm else "any norm"
             lines.append(f"  {space.name:<24} {space.per_row} x {space.dim} {space.dtype}, {norm}")
     lines += _model_lines("encoders", manifest.encoders) + _model_lines("scorers", manifest.scorers)
+    lines += [f"  {name:<24} decode = fast: {words}" for name, words in drifts(manifest).items()]
     lines += _captioner_lines(manifest)
     lines += ["", "on disk", *(f"  {role:<24} {_megabytes(size)}" for role, size in sizes(manifest).items())]
     pools = manifest.provenance.get("pools")
@@ -151,6 +152,17 @@ def _more_of_model(record: EncoderRecord) -> str:
     known = [record.activation, f"scale {record.logit_scale:g}{bias}" if record.activation or bias else ""]
     known.append("" if record.distillation_scale is None else f"teaches with scale {record.distillation_scale:g}")
     return ", ".join(filter(None, known))
+
+
+def drifts(manifest: Manifest) -> dict[str, str]:
+    """Return, by encoder, how far vectors of pictures that were decoded the fast way are from exact ones, in words."""
+    given, found = manifest.provenance.get("drift"), {}
+    for name, told in given.items() if isinstance(given, Mapping) else ():
+        numbers = [told.get(key) for key in ("mean", "worst", "pictures")] if isinstance(told, Mapping) else []
+        if numbers and all(type(number) in (int, float) for number in numbers):
+            mean, worst, pictures = numbers
+            found[str(name)] = f"cosine {mean:.6f} in the mean, {worst:.6f} at worst of {pictures:,} pictures"
+    return found
 
 
 def _captioner_lines(manifest: Manifest) -> list[str]:

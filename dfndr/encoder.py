@@ -7,17 +7,19 @@ device runs out of memory the batch is halved for good, and `notes` says so.
 
 from __future__ import annotations
 
-from collections import deque
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dfndr.errors import ModelError, UsageError
 from dfndr.format.schema import EncoderRecord, Preprocess
-from dfndr.images import MAX_PIXELS, BadImage, decode
+from dfndr.images import BadImage, Picture
 from dfndr.models import EncoderSpec, activation_of, hub_revision, load_model, weights_sha256
+from dfndr.pixels import Preparation, prepared
+from dfndr.short_texts import ROWS_SHARE, TextTower
 from dfndr.views.replay import apply
 from dfndr.views.view import View
 
@@ -26,8 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
-    Prepared: TypeAlias = list[torch.Tensor | BadImage]
-    """What the model takes, a picture each, or the reason why there is none."""
+    from dfndr.pixels import Prepared
 
 __all__ = ["Encoded", "Encoder", "EncoderSpec", "open_encoder", "pick_device"]
 
@@ -60,7 +61,8 @@ def pick_device(device: str) -> str:
 class Encoder:
     """A loaded model; `encode_images` and `encode_texts` give unit vectors, `record` says what it really is.
 
-    `revision` is the commit of the Hub that it came from, "" where it did not come from there.
+    `revision` is the commit of the Hub that it came from, "" where it did not come from there; `seconds` is how long
+    the model has been running in all, and `waited` how long it waited for pictures.
     """
 
     def __init__(self, spec: EncoderSpec, model: Any, preprocess: Any, tokenizer: Any) -> None:  # noqa: ANN401
@@ -71,10 +73,16 @@ class Encoder:
         self.batch_size = spec.batch_size
         self.revision = hub_revision(spec.pretrained)
         self.notes: dict[str, str] = {}
-        self._model, self._preprocess, self._tokenizer = model.eval().to(self.device), preprocess, tokenizer
+        self.seconds = self.waited = 0.0
+        self._expected: dict[bytes, Callable[[], npt.NDArray[np.uint8] | BadImage]] = {}
+        self._model, self._tokenizer = model.eval().to(self.device), tokenizer
         self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[spec.precision]
         self.record = self._make_record(spec)
         self._threads = spec.threads
+        self._preparation = Preparation(preprocess, self.record.preprocess, spec.decode)
+        self._tower = TextTower(self._model, spec.precision, self._tokens(["a"]).to(self.device))
+        self._room: torch.Tensor | None = None
+        self._lock = threading.Lock()
 
     def _make_record(self, spec: EncoderSpec) -> EncoderRecord:
         import torch
@@ -107,6 +115,7 @@ class Encoder:
             threads=spec.threads,
             logit_bias=None if bias is None else float(bias.detach()),
             activation=activation_of(self._model),
+            decode="" if spec.decode == "exact" else spec.decode,
         )
 
     def encode_images(self, images: Sequence[bytes]) -> Encoded:
@@ -118,13 +127,27 @@ class Encoder:
         return _of_distinct(self._encode_texts, texts)
 
     def _encode_images(self, images: Sequence[bytes]) -> Encoded:
-        def ready(image: bytes) -> Prepared:
-            picture = decode(image)
-            _check_resized(picture.size, self.record.preprocess)
-            return [self._preprocess(picture)]
+        tasks = [(partial(self._looked_at, image), 1) for image in images]
+        return self._encode_pixels(len(images), prepared(tasks, self._threads, self.batch_size))
 
-        tasks = [(partial(ready, image), 1) for image in images]
-        return self._encode(len(images), self._prepared(tasks), self._model.encode_image)
+    def _looked_at(self, image: bytes) -> Prepared:
+        ready = self._expected.pop(image, None)
+        return [self.pixels(Picture(image)) if ready is None else ready()]
+
+    def pixels(self, picture: Picture) -> npt.NDArray[np.uint8] | BadImage:
+        """Return what the model would be shown of a picture, or why it cannot be."""
+        try:
+            return self._preparation.pixels(picture)
+        except BadImage as problem:
+            return problem
+
+    def expect(self, image: bytes, pixels: Callable[[], npt.NDArray[np.uint8] | BadImage]) -> None:
+        """Take what `pixels` returns for that image when it is to be encoded, once."""
+        self._expected[image] = pixels
+
+    def forget(self) -> None:
+        """Expect nothing any longer."""
+        self._expected.clear()
 
     def encode_views(self, images: Sequence[bytes], views: Sequence[Sequence[View]]) -> Encoded:
         """Encode the views of each image file, one image after the other; each is decoded once.
@@ -134,100 +157,101 @@ class Encoder:
         """
 
         def ready(image: bytes, views: Sequence[View]) -> Prepared:
-            picture = decode(image)
-            return [self._preprocess(apply(view, picture, size=self.record.preprocess.size)) for view in views]
+            picture, size = Picture(image).pixels(), self.record.preprocess.size
+            return [self._preparation.cut(apply(view, picture, size=size)) for view in views]
 
         tasks = [(partial(ready, image, its), len(its)) for image, its in zip(images, views, strict=True)]
-        return self._encode(sum(map(len, views)), self._prepared(tasks), self._model.encode_image)
-
-    def _prepared(self, tasks: Sequence[tuple[Callable[[], Prepared], int]]) -> Iterator[Prepared]:
-        """Run tasks in threads, two batches ahead, and yield what they give, as many pictures as each says, in batches.
-
-        A picture that cannot be used is yielded as its problem, as often as there would have been pictures.
-        """
-        waiting: deque[tuple[Future[Prepared], int]] = deque()
-        done: Prepared = []
-        size = self.batch_size
-        with ThreadPoolExecutor(max(1, self._threads)) as pool:
-            for task, count in tasks:
-                waiting.append((pool.submit(task), count))
-                while sum(its for _, its in waiting) >= 2 * size:
-                    done += _given(*waiting.popleft())
-                    while len(done) >= size:
-                        yield done[:size]
-                        done = done[size:]
-            for future, count in waiting:
-                done += _given(future, count)
-        for start in range(0, len(done), size):
-            yield done[start : start + size]
+        return self._encode_pixels(sum(map(len, views)), prepared(tasks, self._threads, self.batch_size))
 
     def _encode_texts(self, texts: Sequence[str]) -> Encoded:
-        size = self.batch_size
-        chunks = (list(self._tokenizer(list(texts[start : start + size]))) for start in range(0, len(texts), size))
-        return self._encode(len(texts), chunks, self._model.encode_text)
+        import numpy as np
 
-    def _encode(
-        self, count: int, chunks: Iterable[list[torch.Tensor | BadImage]], forward: Callable[..., Any]
-    ) -> Encoded:
+        done = Encoded(np.zeros((len(texts), self.record.dim), dtype=np.float32))
+        share = ROWS_SHARE if self._tower.lengths else 1
+        if texts:
+            tokens = self._tokens(texts)
+            for rows, length in self._tower.groups(tokens):
+                done.vectors[rows] = self._forward(tokens[rows, :length], self._tower.encode, share=share)
+        return _of_length_one(done)
+
+    def _tokens(self, texts: Sequence[str]) -> torch.Tensor:
+        found: torch.Tensor = self._tokenizer(list(texts))
+        return found
+
+    def _encode_pixels(self, count: int, chunks: Iterable[Prepared]) -> Encoded:
         import numpy as np
         import torch
 
-        torch.set_num_threads(max(1, self._threads))
         done = Encoded(np.zeros((count, self.record.dim), dtype=np.float32))
         start = 0
-        for chunk in chunks:
-            good = []
+        for chunk in self._waiting(chunks):
+            good: dict[int, npt.NDArray[np.uint8]] = {}
             for place, value in enumerate(chunk, start):
                 if isinstance(value, BadImage):
                     done.problems[place] = (value.reason, value.detail)
                 else:
-                    good.append(place)
+                    good[place] = value
             if good:
-                done.vectors[good] = self._forward([chunk[place - start] for place in good], forward)
+                pixels = torch.from_numpy(np.stack(list(good.values())))
+                done.vectors[list(good)] = self._forward(pixels, self._seen)
             start += len(chunk)
-        lengths = np.linalg.norm(done.vectors.astype(np.float64), axis=1)
-        for row in np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0))):
-            done.problems.setdefault(int(row), ("vector_not_finite", f"a vector of length {lengths[row]}"))
-        usable = [row for row in range(count) if row not in done.problems]
-        done.vectors[usable] /= lengths[usable, None].astype(np.float32)
-        done.vectors[list(done.problems)] = 0
-        return done
+        return _of_length_one(done)
 
-    def _forward(self, inputs: Sequence[Any], forward: Callable[..., Any]) -> npt.NDArray[np.float32]:
-        """Run rows through the model at the constant batch shape, halving it for good when memory runs out."""
+    def _waiting(self, chunks: Iterable[Prepared]) -> Iterator[Prepared]:
+        waiting, began = iter(chunks), time.perf_counter()
+        while (chunk := next(waiting, None)) is not None:
+            self.waited += time.perf_counter() - began
+            yield chunk
+            began = time.perf_counter()
+
+    def _seen(self, pixels: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        if self._room is None or len(self._room) != len(pixels):
+            shape = (len(pixels), 3, *pixels.shape[1:3])
+            self._room = torch.empty(shape, dtype=torch.float32, device=pixels.device)
+        found: torch.Tensor = self._model.encode_image(self._preparation.numbers(pixels, self._room).to(self._dtype))
+        return found
+
+    def _forward(
+        self, inputs: torch.Tensor, forward: Callable[[torch.Tensor], torch.Tensor], *, share: int = 1
+    ) -> npt.NDArray[np.float32]:
+        """Run rows through the model at a constant batch shape, halving it for good when memory runs out.
+
+        `share` divides the batch's number of rows.
+        """
         import numpy as np
         import torch
 
+        torch.set_num_threads(max(1, self._threads))
         found = []
-        start = 0
+        start, began = 0, time.perf_counter()
         while start < len(inputs):
-            rows = torch.stack(list(inputs[start : start + self.batch_size]))
-            padded = torch.zeros((self.batch_size, *rows.shape[1:]), dtype=rows.dtype)
+            size = max(1, self.batch_size // share)
+            rows = inputs[start : start + size]
+            padded = torch.zeros((size, *rows.shape[1:]), dtype=rows.dtype)
             padded[: len(rows)] = rows
             try:
-                with torch.inference_mode():
-                    moved = padded.to(self.device)
-                    moved = moved.to(self._dtype) if moved.is_floating_point() else moved
-                    found.append(forward(moved)[: len(rows)].float().cpu().numpy())
+                with self._lock, torch.inference_mode():
+                    found.append(forward(padded.to(self.device))[: len(rows)].float().cpu().numpy())
             except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
-                    raise
-                if self.batch_size == 1:
-                    where, said = f"encoder {self.record.name!r}", str(error).splitlines()[0][:200]
-                    do = "Take a smaller model, or another device."
-                    raise ModelError(where, expected="memory for one row", found=said, do=do) from error
-                self.batch_size = max(1, self.batch_size // 2)
-                self.notes["batch_size"] = f"halved to {self.batch_size}: the device ran out of memory"
+                self._halve(error)
                 continue
             start += len(rows)
+        self.seconds += time.perf_counter() - began
         return np.concatenate(found)
 
-
-def _given(future: Future[Prepared], count: int) -> Prepared:
-    try:
-        return future.result()
-    except BadImage as problem:
-        return [problem] * count
+    def _halve(self, error: Exception) -> None:
+        """Make the batch half as large where that may help; raise what went wrong where it cannot."""
+        if not _is_out_of_memory(error):
+            raise error
+        if self.batch_size == 1:
+            where, said = f"encoder {self.record.name!r}", str(error).splitlines()[0][:200]
+            do = "Take a smaller model, or another device."
+            raise ModelError(where, expected="memory for one row", found=said, do=do) from error
+        self._room = None
+        self.batch_size = max(1, self.batch_size // 2)
+        self.notes["batch_size"] = f"halved to {self.batch_size}: the device ran out of memory"
 
 
 _Input = TypeVar("_Input", bytes, str)
@@ -243,13 +267,17 @@ def _of_distinct(encode: Callable[[Sequence[_Input]], Encoded], given: Sequence[
     return Encoded(found.vectors[rows], problems)
 
 
-def _check_resized(size: tuple[int, int], preprocess: Preprocess) -> None:
-    """Raise BadImage where the short side, made as long as the model wants it, makes too many pixels of the other."""
-    if preprocess.resize_mode == "shortest":
-        scale = max(preprocess.size) / min(size)
-        if size[0] * scale * size[1] * scale > MAX_PIXELS:
-            detail = f"{size[0]} x {size[1]} pixels, too long and thin to be resized to {max(preprocess.size)}"
-            raise BadImage("image_too_large", detail)
+def _of_length_one(done: Encoded) -> Encoded:
+    """Make every vector as long as one, and a problem of each that cannot be."""
+    import numpy as np
+
+    lengths = np.linalg.norm(done.vectors.astype(np.float64), axis=1)
+    for row in np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0))):
+        done.problems.setdefault(int(row), ("vector_not_finite", f"a vector of length {lengths[row]}"))
+    usable = [row for row in range(len(lengths)) if row not in done.problems]
+    done.vectors[usable] /= lengths[usable, None].astype(np.float32)
+    done.vectors[list(done.problems)] = 0
+    return done
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -19,7 +19,7 @@ from dfndr.errors import DfndrError, MissingExtra
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["MAX_PIXELS", "BadImage", "Reason", "decode", "inspect", "thumbnail"]
+__all__ = ["MAX_PIXELS", "BadImage", "Picture", "Reason", "decode", "inspect", "thumbnail"]
 
 MAX_PIXELS = 178_956_970
 """Pillow's own limit against decompression bombs: half a gigabyte of RGB. A larger `max_pixels` does not lift it."""
@@ -30,6 +30,7 @@ Reason = Literal["image_empty", "image_unreadable", "image_too_large", "image_to
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 _ORIENTATION = 0x0112  # EXIF 2.32, section 4.6.4 A
 _PNG_UP_TO = 64
+_SCALABLE, _SCALES = ("JPEG", "MPO"), (2, 4, 8)
 
 
 class BadImage(ValueError):
@@ -54,12 +55,53 @@ def inspect(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int, str
         return (height, width, str(image.format)) if turned else (width, height, str(image.format))
 
 
-def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Return the picture in RGB; raises BadImage where `inspect` does, and for pixels that are cut or damaged."""
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, short_side: int | None = None) -> Image.Image:
+    """Return the picture in RGB; raises BadImage where `inspect` does, and for pixels that are cut or damaged.
+
+    With `short_side` a JPEG is made 2, 4 or 8 times smaller while it is decoded, as long as its short side keeps so
+    many pixels (libjpeg's scaled inverse DCT: each pixel is about the mean of those it stands for).
+    """
     with _reading(), _opened(data, max_pixels) as image:
         orientation = _orientation(image)
+        if short_side is not None and min(image.size) >= 2 * short_side:
+            image.draft(None, (short_side, short_side))
         image.load()
         return _upright(_rgb(image), orientation)
+
+
+class Picture:
+    """One file for several who look at it: decoded once for all who need it equally large.
+
+    What goes wrong is raised again for each of them.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self._short, self._kind = -1, ""
+        self._decoded: dict[int, Image.Image | BadImage] = {}
+
+    def pixels(self, short_side: int | None = None) -> Image.Image:
+        """Return what `decode` does; nobody may change it."""
+        scale = self._scale(short_side)
+        if scale not in self._decoded:
+            try:
+                self._decoded[scale] = decode(self.data, short_side=short_side)
+            except BadImage as problem:
+                self._decoded[scale] = problem
+        found = self._decoded[scale]
+        if isinstance(found, BadImage):
+            raise found
+        return found
+
+    def _scale(self, short_side: int | None) -> int:
+        if short_side is None:
+            return 1
+        if self._short < 0:
+            width, height, self._kind = inspect(self.data)
+            self._short = min(width, height)
+        if self._kind not in _SCALABLE:
+            return 1
+        return max((scale for scale in _SCALES if self._short >= scale * short_side), default=1)
 
 
 def thumbnail(image: Image.Image, longest: int) -> bytes:
@@ -173,8 +215,11 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Return a copy in RGB: transparent parts on white, 16 bits scaled to 8."""
+    """Return the picture in RGB: transparent parts on white, 16 bits scaled to 8; itself where that is what it is."""
     from PIL import Image
+
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image
 
     if image.mode.startswith("I"):  # 16-bit grey, which `convert` would clip at 255
         import numpy as np

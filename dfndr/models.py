@@ -40,7 +40,8 @@ class EncoderSpec:
 
     `pretrained` is a tag of open_clip, `hf-hub:org/name`, `local-dir:/path`, the path of a checkpoint, or `random:SEED`
     (tests and benchmarks). `model` is a built-in name or the path of a JSON config; `hf-hub:` and `local-dir:` bring
-    their own config. `device` is "auto", "cpu", "cuda" or "mps" and no part of what is recorded.
+    their own config. `device` is "auto", "cpu", "cuda" or "mps" and no part of what is recorded; `decode` is
+    how pictures are brought to the model's size (`dfndr.pixels`).
     """
 
     name: str
@@ -51,6 +52,7 @@ class EncoderSpec:
     threads: int = 2
     license: str = "unknown"
     device: str = "auto"
+    decode: str = "exact"
 
     @property
     def needs_network(self) -> bool:

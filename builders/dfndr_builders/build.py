@@ -27,6 +27,7 @@ from dfndr_builders.card import card
 from dfndr_builders.choosing import Chosen, choose, read_lists
 from dfndr_builders.context import Context
 from dfndr_builders.deriving import Derivation, derive_all
+from dfndr_builders.drift import check_drift
 from dfndr_builders.embed import Embed
 from dfndr_builders.engines.base import Engine
 from dfndr_builders.engines.inline import Inline
@@ -90,6 +91,7 @@ def _run(context: Context, taken_out: TakenOut) -> Manifest:
     _look_ahead(context)
     with context.alone():
         context.filter = train_filter(context)
+        check_drift(context, pool)
     scored = score(context, pool)
     with context.alone():
         derived = derive_all(context, scored)
@@ -135,7 +137,9 @@ def _build(context: Context, pool: Pool, scored: Scored, derived: Sequence[Deriv
     told = [[name, record.to_json()] for name, record in captioners.items()]
     encoders = {given.encoder: context.model(given, given.encoder) for given in recipe.embed}
     if recipe.views is not None:
-        stages.append(DrawViews(recipe.views.sampler(), recipe.seed))
+        stages.insert(0, DrawViews(recipe.views.sampler(), recipe.seed))
+    if recipe.output.thumbnail:
+        stages.insert(0, Thumbnail(recipe.output.thumbnail, recipe.compute.decode == "fast"))
     spaces: list[Space] = []
     for given in recipe.embed:
         for modality in given.of:
@@ -145,8 +149,6 @@ def _build(context: Context, pool: Pool, scored: Scored, derived: Sequence[Deriv
             spaces.append(space)
             views = modality == "image" and recipe.views is not None
             stages.append(Embed(space, encoders[given.encoder].spec, views))
-    if recipe.output.thumbnail:
-        stages.append(Thumbnail(recipe.output.thumbnail))
     digest = phase_digest(
         "build",
         scores=content_digest(scored.manifest),
@@ -156,6 +158,7 @@ def _build(context: Context, pool: Pool, scored: Scored, derived: Sequence[Deriv
         encoders={name: model.record.to_json() for name, model in encoders.items()},
         spaces=[space.to_json() for space in spaces],
         output=recipe.output.model_dump(mode="json"),
+        decode=recipe.compute.decode,
         **({} if recipe.views is None else {"views": [recipe.seed, recipe.views.model_dump(mode="json")]}),
     )
     units = _units(selection.rows, recipe.output.rows_per_shard)

@@ -43,6 +43,8 @@ class Context:
     engine: Engine = field(default_factory=Inline)
     filter: str = ""
     """The folder of the filter that the recipe trained, relative to the root."""
+    drift: dict[str, Mapping[str, float]] = field(default_factory=dict)
+    """How far vectors of pictures decoded the fast way are from the exact ones, by encoder."""
     files: dict[str, Stored] = field(default_factory=dict)
     """Files of the dataset that belong to no shard, by role: a filter trained on the way, configs of models, audits."""
 
@@ -123,6 +125,7 @@ class Context:
         """Return the manifest of the dataset, or of a phase, under the phase's digest."""
         pools = [given.model_dump(mode="json", exclude_defaults=True) for given in self.recipe.pool]
         revisions = _revisions([*(encoders or {}).values(), *(scorers or {}).values()])
+        drift = {"drift": self.drift} if self.drift else {}
         return Manifest(
             name=self.recipe.name,
             license=self.recipe.license,
@@ -140,6 +143,7 @@ class Context:
                 "pools": pools,
                 "made_with": made_with(),
                 **revisions,
+                **drift,
                 **(more or {}),
             },
             files=files or {},

@@ -38,6 +38,11 @@ class Embed:
     encoder: EncoderSpec
     views: bool = False
 
+    @property
+    def shown(self) -> tuple[EncoderSpec, ...]:
+        """The encoder that sees each row's picture whole."""
+        return (self.encoder,) if self.space.modality == "image" and not self.views else ()
+
     def schema(self, given: pa.Schema) -> pa.Schema:
         """Return the given schema with the column of vectors."""
         name, kind = _COLUMN[self.space.modality]

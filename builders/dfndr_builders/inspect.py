@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pyarrow as pa
 
@@ -19,6 +20,8 @@ class Inspect:
 
     Rows whose header is unreadable, too large or too small get their reason here and are never decoded.
     """
+
+    is_light: ClassVar[bool] = True
 
     def schema(self, given: pa.Schema) -> pa.Schema:
         """Return the given schema with the three columns."""

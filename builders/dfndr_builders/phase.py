@@ -18,13 +18,14 @@ from dfndr.progress import Progress, Task
 from dfndr_builders.engines.base import Engine
 from dfndr_builders.engines.inline import Inline
 from dfndr_builders.timings import Timing, Timings
-from dfndr_builders.work import Job, Unit, recorded
+from dfndr_builders.work import Finished, Job, Unit, recorded
 
 __all__ = ["STAGES", "Model", "content_digest", "made_with", "phase_digest", "run_phase", "step_of"]
 
-STAGES = 3
+STAGES = 4
 """Raised whenever a stage, a pool or the rendering of glyphs starts to give other bytes for the same recipe."""
 
+_TOLD_ABOVE_S = 1.0
 _HERE = Inline()
 
 
@@ -115,11 +116,15 @@ def run_phase(
         rows, weight, whole = 0, 0, sum(weights[unit.index] for unit in todo)
         with closing(engine.run(job, todo, _Noted(task, note) if note else task)) as shards:
             for shard in shards:
+                if isinstance(shard, Finished):
+                    timing.spent, shard = timing.spent + shard.spent, shard.record()
                 done[shard.index] = shard
                 rows, weight = rows + shard.rows_in, weight + weights[shard.index]
                 timing.rows, timing.units = rows, len(todo)
                 if known is None:
                     task.expect(rows * whole // weight)
+    if timing.spent.whole >= _TOLD_ABOVE_S:
+        progress.say(f"{name}: {timing.spent.in_words()}")
     return tuple(done[unit.index] for unit in units)
 
 

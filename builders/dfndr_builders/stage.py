@@ -20,8 +20,20 @@ import pyarrow as pa
 
 from dfndr.errors import DataError
 from dfndr.format.schema import FAILED
+from dfndr.models import EncoderSpec
 
-__all__ = ["HAPPENED", "POOL_SCHEMA", "Chain", "Stage", "Step", "good_rows", "mark_problems", "require"]
+__all__ = [
+    "HAPPENED",
+    "POOL_SCHEMA",
+    "Chain",
+    "Stage",
+    "Step",
+    "encoders_shown",
+    "good_rows",
+    "mark_problems",
+    "parted",
+    "require",
+]
 
 Step = Callable[[pa.Table], pa.Table]
 
@@ -69,6 +81,19 @@ class Chain:
         """Open every stage, in order."""
         steps = [stage.open() for stage in self.stages]
         return lambda table: reduce(lambda rows, step: step(rows), steps, table)
+
+
+def parted(stage: Stage) -> tuple[Stage, Stage]:
+    """Return what runs no model and can be done ahead, which are the first links of a chain, and what is left."""
+    links = stage.stages if isinstance(stage, Chain) else (stage,)
+    count = next((place for place, link in enumerate(links) if not getattr(link, "is_light", False)), len(links))
+    return Chain(tuple(links[:count])), Chain(tuple(links[count:]))
+
+
+def encoders_shown(stage: Stage) -> tuple[EncoderSpec, ...]:
+    """Return the encoders that a stage, or a chain, shows the picture of every row, each once."""
+    links = stage.stages if isinstance(stage, Chain) else (stage,)
+    return tuple(dict.fromkeys(spec for link in links for spec in getattr(link, "shown", ())))
 
 
 def require(stage: str, given: pa.Schema, columns: Mapping[str, pa.DataType]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pyarrow as pa
 
@@ -16,9 +17,15 @@ THUMBNAIL = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.strin
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """Add `thumbnail`: the picture with its longest side shrunk to `longest` pixels, never enlarged."""
+    """Add `thumbnail`: the picture with its longest side shrunk to `longest` pixels, never enlarged.
+
+    With `is_fast` a JPEG is decoded at a fraction of its size, of which twice as much is left.
+    """
+
+    is_light: ClassVar[bool] = True
 
     longest: int
+    is_fast: bool = False
 
     def schema(self, given: pa.Schema) -> pa.Schema:
         """Return the given schema with the thumbnail's column."""
@@ -29,12 +36,15 @@ class Thumbnail:
         """Nothing to load."""
         return self._step
 
+    def _small(self, image: bytes) -> bytes:
+        return thumbnail(decode(image, short_side=2 * self.longest if self.is_fast else None), self.longest)
+
     def _step(self, table: pa.Table) -> pa.Table:
         small: list[dict[str, object] | None] = [None] * len(table)
         problems: dict[int, tuple[str, str]] = {}
         for row in good_rows(table):
             try:
-                small[row] = {"bytes": thumbnail(decode(table["image"][row].as_py()), self.longest), "path": None}
+                small[row] = {"bytes": self._small(table["image"][row].as_py()), "path": None}
             except BadImage as bad:
                 problems[row] = (bad.reason, bad.detail)
         table = table.append_column(pa.field("thumbnail", THUMBNAIL), pa.array(small, THUMBNAIL))

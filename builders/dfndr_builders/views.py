@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pyarrow as pa
 
@@ -20,6 +21,8 @@ class DrawViews:
 
     They depend on the seed, the uid, the view's number, and the picture's width and height.
     """
+
+    is_light: ClassVar[bool] = True
 
     sampler: Sampler
     seed: int

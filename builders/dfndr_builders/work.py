@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,10 +25,13 @@ from dfndr.format.schema import Space
 from dfndr.format.shard import rows_path, vectors_path, write_rows, write_vectors
 from dfndr.models import EncoderSpec
 from dfndr.storage import Stored
-from dfndr_builders.stage import HAPPENED, Stage
+from dfndr_builders.ahead import Looking, ahead
+from dfndr_builders.clock import Clock
+from dfndr_builders.stage import HAPPENED, Stage, encoders_shown, parted
+from dfndr_builders.timings import Spent
 from dfndr_builders.vectors import vectors_of
 
-__all__ = ["Job", "Source", "Unit", "record_of", "recorded", "records_folder"]
+__all__ = ["Finished", "Job", "Source", "Unit", "record_of", "recorded", "records_folder"]
 
 HUB_FEATURES = {"thumbnail": {"_type": "Image"}}
 """What the Hub's viewer and `datasets.load_dataset` take from the Parquet's metadata, where the column is there."""
@@ -62,6 +65,17 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
+class Finished(Shard):
+    """A shard, and what its making took, for who asked for it: that is in no file."""
+
+    spent: Spent = field(default_factory=Spent)
+
+    def record(self) -> Shard:
+        """Return the shard alone."""
+        return Shard(**{one.name: getattr(self, one.name) for one in fields(Shard)})
+
+
+@dataclass(frozen=True)
 class Job:
     """Read -> stages -> commit. `phase` is the digest of all that its bytes depend on; records live under it.
 
@@ -86,18 +100,29 @@ class Job:
 
     def open(self, on_rows: Callable[[int], None] = lambda count: None) -> Callable[[Unit], Shard]:
         """Load what is heavy, once per worker, and return the function that does one unit."""
-        step, kept = self.stage.open(), self.schema()
+        light, heavy = parted(self.stage)
+        measure, step, kept = light.open(), heavy.open(), self.schema()
+        encoders = [open_encoder(spec) for spec in self.encoders]
+        shown = [open_encoder(spec) for spec in encoders_shown(self.stage)]
+
+        def ready(unit: Unit, looking: Looking) -> Iterator[pa.Table]:
+            for given in _rebatched(self.source.read(unit)):
+                table = _same_rows(given, measure(given), unit)
+                looking.look(table)
+                yield table
 
         def run(unit: Unit) -> Shard:
+            clock = Clock(encoders)
+            with Looking(shown) as looking, ahead(ready(unit, looking)) as tables:
+                return through(unit, tables, clock)
+
+        def through(unit: Unit, tables_in: Iterator[pa.Table], clock: Clock) -> Shard:
             rows_in, happened = 0, Counter[str]()
             tables: list[pa.Table] = [kept.empty_table()]
             problems: list[pa.Table] = []
             blocks: dict[Space, list[npt.NDArray[np.floating[Any]]]] = {space: [] for space in self.spaces}
-            for given in _rebatched(self.source.read(unit)):
-                done = step(given)
-                if done["uid"] != given["uid"]:
-                    do = "Report this: a stage broke the second law."
-                    raise DataError(f"unit {unit.index}", expected="every row, in order", found="other rows", do=do)
+            for given in clock.rows(tables_in):
+                done = _same_rows(given, step(given), unit)
                 rows_in += len(given)
                 if HAPPENED.name in done.column_names:
                     happened.update(pc.list_flatten(done[HAPPENED.name]).to_pylist())
@@ -111,7 +136,9 @@ class Job:
                     found.append(vectors_of(good, space))
                 on_rows(len(given))
             bad = pa.concat_tables(problems) if problems else None
-            return self._commit(unit, rows_in, pa.concat_tables(tables), bad, blocks, happened)
+            with clock.files():
+                shard = self._commit(unit, rows_in, pa.concat_tables(tables), bad, blocks, happened)
+            return Finished(**vars(shard), spent=clock.spent())
 
         return run
 
@@ -173,6 +200,13 @@ def record_of(root: str, phase: str, unit: Unit) -> Shard | None:
 def _is_there(root: str, stored: Stored) -> bool:
     path = storage.join(root, stored.path)
     return storage.exists(path) and storage.size_of(path) == stored.size_bytes
+
+
+def _same_rows(given: pa.Table, found: pa.Table, unit: Unit) -> pa.Table:
+    if found["uid"] != given["uid"]:
+        do = "Report this: a stage broke the second law."
+        raise DataError(f"unit {unit.index}", expected="every row, in order", found="other rows", do=do)
+    return found
 
 
 def _rebatched(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

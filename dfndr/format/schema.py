@@ -164,6 +164,7 @@ class EncoderRecord:
     container. `logit_scale` is the trained one, already exponentiated; `distillation_scale` the one that a student is
     taught with where that is another, `logit_bias` that of a model trained with a sigmoid loss, `activation` that of
     both towers as they were built (`image / text` where they differ); these three are left out where nobody knows them.
+    `decode` is "fast" where pictures were not brought to the model's size in its own way, and left out elsewhere.
     """
 
     name: str
@@ -181,6 +182,7 @@ class EncoderRecord:
     distillation_scale: float | None = None
     logit_bias: float | None = None
     activation: str = ""
+    decode: str = ""
 
     @property
     def teaching_scale(self) -> float:
@@ -210,14 +212,14 @@ class EncoderRecord:
         return record
 
 
-_MAY_LACK = ("distillation_scale", "logit_bias", "activation")
+_MAY_LACK = ("distillation_scale", "logit_bias", "activation", "decode")
 
 
 def _of_wrong_kind(fields: Mapping[str, Any]) -> list[str]:
     texts = ("name", "model", "pretrained", "weights_sha256", "precision", "license", "interpolation", "resize_mode")
     numbers = [key for key in ("logit_scale", "distillation_scale", "logit_bias") if fields[key] is not None]
     right = {
-        **{key: type(fields[key]) is str for key in (*texts, "activation")},
+        **{key: type(fields[key]) is str for key in (*texts, "activation", "decode")},
         **{key: type(fields[key]) is int for key in ("dim", "context_length", "batch_size", "threads")},
         **{key: all(type(number) in (int, float) for number in fields[key]) for key in ("size", "mean", "std")},
         **{key: type(fields[key]) in (int, float) for key in numbers},

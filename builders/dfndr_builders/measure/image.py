@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,8 @@ class MeasureImage:
 
     A row whose picture cannot be decoded gets that reason here.
     """
+
+    is_light: ClassVar[bool] = True
 
     def schema(self, given: pa.Schema) -> pa.Schema:
         """Return the given schema with the measured columns."""

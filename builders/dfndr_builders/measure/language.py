@@ -8,6 +8,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pyarrow as pa
 
@@ -27,6 +28,8 @@ class MeasureLanguage:
     `languages` are the codes to choose from, at least two; all 75 of lingua where there are none. Both columns are
     null where a text has no letters, or none of a script of these languages, and where a row has a problem.
     """
+
+    is_light: ClassVar[bool] = True
 
     languages: tuple[str, ...] = ()
 

@@ -10,6 +10,7 @@ import html
 import re
 import unicodedata
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pyarrow as pa
 
@@ -60,6 +61,8 @@ _LONGEST = 4000
 @dataclass(frozen=True)
 class Repair:
     """Replace `text` by the repaired one and add `original_text`: the text as it was where it changed, else null."""
+
+    is_light: ClassVar[bool] = True
 
     def schema(self, given: pa.Schema) -> pa.Schema:
         """Return the given schema with `original_text`."""

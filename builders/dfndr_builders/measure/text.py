@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import ClassVar
 
 import pyarrow as pa
 
@@ -55,6 +56,8 @@ class MeasureText:
 
     A row with a problem has null in all of them, and so has a row without a text.
     """
+
+    is_light: ClassVar[bool] = True
 
     ban: tuple[str, ...] = ()
 

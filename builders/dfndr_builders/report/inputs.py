@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ from dfndr.errors import DfndrError
 from dfndr.format.shard import parquet_errors
 from dfndr_builders.captions.tally import SPENDING, Tally, read_tallies
 from dfndr_builders.report.samples import AUDIT, SAMPLES
+from dfndr_builders.timings import Spent
 
 __all__ = ["AUDIT_ROLE", "Inputs", "Timing", "finite", "open_inputs"]
 
@@ -38,6 +39,7 @@ class Timing:
     rows: int
     units: int
     seconds: float
+    spent: Spent = field(default_factory=Spent)
 
 
 @dataclass(frozen=True)
@@ -207,8 +209,11 @@ def _timings(root: str) -> tuple[Timing, ...]:
         rows, units = (int(finite(given.get(name)) or 0) for name in ("rows", "units"))
         if seconds is None or seconds < 0:
             continue
+        told = _mapping(given.get("spent"))
+        spent = Spent(*(max(0.0, finite(told.get(one.name)) or 0.0) for one in fields(Spent)))
         before = runs.get(phase)
         if before is not None and before[0] == digest:
             rows, units, seconds = rows + before[1].rows, units + before[1].units, seconds + before[1].seconds
-        runs[phase] = (digest, Timing(phase, rows, units, seconds))
+            spent += before[1].spent
+        runs[phase] = (digest, Timing(phase, rows, units, seconds, spent))
     return tuple(timing for _, timing in runs.values())

@@ -37,9 +37,10 @@ def _phases(facts: Facts) -> Html | None:
                 many,
                 units,
                 rate,
+                timing.spent.in_words() or UNKNOWN,
             ]
         )
-    head = ["phase", "", "time", "rows", "shards", "rows a second"]
+    head = ["phase", "", "time", "rows", "shards", "rows a second", "where its units' time went"]
     return cells(head, rows, left=2)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dfndr.describe import sizes
+from dfndr.describe import drifts, sizes
 from dfndr.format.funnel import Step
 from dfndr.format.manifest import Manifest
 from dfndr.markup import Html, cells, element, join, outside
@@ -242,6 +242,9 @@ def made(facts: Facts) -> Html:
     if models:
         head = ["name", "gives", "model", "weights", "sha256", "licence"]
         parts += [element("h3", "Models"), cells(head, models, left=6)]
+    if apart := [[outside(name), outside(words)] for name, words in drifts(manifest).items()]:
+        parts.append(element("p", "Pictures were decoded the fast way; beside exactly decoded ones, vectors have:"))
+        parts.append(cells(["encoder", "apart"], apart, left=2))
     parts += [element("h3", "On disk"), cells(["", "size"], disk)]
     if manifest.recipe.strip():
         folded = element("pre", outside_lines(manifest.recipe))

@@ -28,6 +28,11 @@ class ClipScore:
     encoder: EncoderSpec
     spaces: tuple[Space, ...] = ()
 
+    @property
+    def shown(self) -> tuple[EncoderSpec, ...]:
+        """The encoder that sees each row's picture."""
+        return (self.encoder,)
+
     def schema(self, given: pa.Schema) -> pa.Schema:
         """Return the given schema with the score's column."""
         require(f"score {self.name!r}", given, {"image": pa.large_binary(), "text": pa.string()})

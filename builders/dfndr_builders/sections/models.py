@@ -34,8 +34,17 @@ class Model(Strict):
     def spec(self, name: str, compute: Compute, device: str, pretrained: str) -> EncoderSpec:
         """Return how to open the model; `pretrained` is the resolved form of what the recipe says."""
         model = self.model or pretrained.split(":")[0]
-        shape = {"batch_size": compute.batch_size, "threads": compute.threads}
-        return EncoderSpec(name, model, pretrained, self.precision, license=self.license, device=device, **shape)
+        return EncoderSpec(
+            name,
+            model,
+            pretrained,
+            self.precision,
+            compute.batch_size,
+            compute.threads,
+            license=self.license,
+            device=device,
+            decode=compute.decode,
+        )
 
 
 class Embed(Model):
@@ -62,7 +71,12 @@ class Output(Strict):
 
 
 class Compute(Strict):
-    """What fixes the last bits: one batch shape and one number of threads for every encoder."""
+    """What fixes the last bits: one batch shape and one number of threads for every encoder, and how pictures are read.
+
+    With `decode` "fast" the least cosine to the exact vectors, on pictures of the pool, must be `min_cosine`.
+    """
 
     batch_size: Annotated[int, Field(gt=0, le=65_536)] = 64
     threads: Annotated[int, Field(gt=0, le=1024)] = 2
+    decode: Literal["exact", "fast"] = "exact"
+    min_cosine: Annotated[float, Field(ge=-1, le=1)] = 0.999
