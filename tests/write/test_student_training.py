@@ -191,6 +191,12 @@ def test_gains_biases_and_the_scale_do_not_decay(folder):
     assert len(in_fixed) + len(decayed["params"]) == len(names)
 
 
+def test_a_model_that_is_not_there_is_a_clear_error(folder, dataset):
+    for name, expected in (("nowhere.json", "nowhere.json: expected to read it"), ("ViT-Z-9", "no built-in model")):
+        with pytest.raises(DataError, match=expected):
+            train_student(dataset, str(folder / "none"), replace(small_spec(folder), model=name), device="cpu")
+
+
 def test_a_loss_that_is_not_finite_ends_the_training(folder, dataset):
     spec = small_spec(folder, learning_rate=1e30, warmup_steps=0)
     with pytest.raises(ModelError, match=r"expected (a finite loss|finite weights)"):

@@ -20,7 +20,7 @@ from dfndr.dataset import Dataset
 from dfndr.encoder import pick_device
 from dfndr.format.manifest import canonical
 from dfndr.progress import SILENT, Progress
-from dfndr.storage import join
+from dfndr.storage import join, sha256_of
 from dfndr_builders.clip.folder import finished
 from dfndr_builders.pictures import PoolPictures, pictures_of
 from dfndr_builders.recipe_file import read_recipe
@@ -107,7 +107,7 @@ def _digest(spec: StudentSpec, dataset: Dataset, targets: Targets, missing: Miss
     rows = [dataset.digest, [shard.index for shard in dataset.shards], missing]
     content = {"spec": spec.to_json(), "rows": rows, "teachers": [astuple(one) for one in targets.teachers]}
     if spec.model.endswith(".json"):
-        content["config"] = hashlib.sha256(Path(spec.model).read_bytes()).hexdigest()
+        content["config"] = sha256_of(spec.model)
     return hashlib.sha256(canonical(content)).hexdigest()
 
 
