@@ -2,19 +2,20 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from dfndr_builders.imports import Imported, import_dataset, open_layout
+from dfndr_builders.imports import Imported, import_dataset, open_import, open_layout
 from dfndr_builders.imports.layout import Teacher
+from dfndr_builders.imports.opened import Kind
 from dfndr_builders.imports.published import TEACHERS, parse_teacher
 from support.layouts import reinforced, unit, vectors_of_sample, write_clip_retrieval, write_tar
 from support.verbs import run
 
 from dfndr import open_dataset
-from dfndr.errors import DfndrError, FormatError, UsageError
+from dfndr.errors import DfndrError, FormatError, PoolError, UsageError
 from dfndr.format.manifest import Manifest
 from dfndr.verify import verify
 
@@ -203,3 +204,10 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
         _import("clip-retrieval", tmp_path, tmp_path / "out")
     with pytest.raises(DfndrError, match="tars"):
         _import("dr", tmp_path / "*.tar", tmp_path / "out", TWO)
+
+
+@pytest.mark.parametrize("path", ["absent", "absent/*.tar", "absent/{0..1}.tar"])
+def test_files_that_are_not_there_are_named_before_anything_else_is_asked(tmp_path: Path, path: str) -> None:
+    for kind in get_args(Kind):
+        with pytest.raises(PoolError, match="absent"):
+            open_import(kind, str(tmp_path / path))

@@ -56,10 +56,9 @@ def test_defect_3_the_choices_of_the_command_are_those_that_are_written() -> Non
         parsed(["export", "set", "webdataset", "--out", "x"])
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "int8"])
 @pytest.mark.parametrize("kind", ["parquet", "dr", "dr of bfloat16", "clip-retrieval", "datacomp"])
-def test_defect_4_every_storage_type_goes_into_every_format(tmp_path: Path, kind: str, dtype: Any) -> None:
-    spaces = (Space("image", "enc", 8, dtype=dtype), Space("text", "enc", 8, dtype=dtype))
+def test_defect_4_bfloat16_goes_into_every_format_and_any_reader_finds_its_numbers(tmp_path: Path, kind: str) -> None:
+    spaces = (Space("image", "enc", 8, dtype="bfloat16"), Space("text", "enc", 8, dtype="bfloat16"))
     given = write_dataset(tmp_path / "given", (3,), spaces)
     form = Form(bfloat16=True) if kind.endswith("bfloat16") else None
     name: Any = kind.partition(" ")[0]
@@ -75,7 +74,7 @@ def test_defect_4_every_storage_type_goes_into_every_format(tmp_path: Path, kind
     found = open_dataset(tmp_path / "again")
     for space in spaces:
         exact = given.vectors(space.name).astype(np.float32)
-        assert np.abs(found.vectors(space.name) - exact).max() <= (2.0**-8 if form else 0)
+        assert np.array_equal(found.vectors(space.name), exact)
 
 
 def test_defect_7_a_key_that_holds_emb_is_not_taken_for_vectors(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -55,12 +55,13 @@ def export_dr(
     def write(part: Part) -> Written:
         view = dataset.only([dataset.shards[part.number]])
         tar = _Tar(view, spaces, form, find, {"rows": len(view)})
-        stored = storage.put(out, f"{part.stem}.tar", tar.write)
+        whole = storage.put(out, f"{part.stem}.tar", tar.write)
         rows = grouped(view.rows().replace_schema_metadata(None), spaces, form)
-        return Written((stored, write_rows(out, f"{part.stem}.parquet", rows)), tar.counts)
+        return Written((whole, write_rows(out, f"{part.stem}.parquet", rows)), tar.counts)
 
     told = {"kind": "dr", "dataset": dataset.digest, "form": [form.bfloat16, form.legacy], "pictures": pictures}
-    layout = layout_of("dr", dataset, spaces, _places(spaces, form), parts)
+    stored = tuple(replace(space, dtype="bfloat16") for space in spaces) if form.bfloat16 else spaces
+    layout = layout_of("dr", dataset, stored, _places(spaces, form), parts)
     lost = ["Captions of one captioner stand together."]
     lost += ["Vectors were rounded to bfloat16 (8 bits of each number)."] if form.bfloat16 else []
     counts = write_parts(
@@ -150,7 +151,9 @@ class _Tar:
         """Yield row numbers, each with its picture: those with one as they are found, the others after them."""
         left = dict.fromkeys(range(len(rows)))
         if self.find is not None:
-            for number, picture in found_pictures(rows, self.find, self._count):
+            for number, picture in found_pictures(rows, self.find):
+                if picture is None:
+                    self._count("with another picture than the row's")
                 del left[number]
                 yield number, picture
             for _ in left:

@@ -65,14 +65,16 @@ class _InPool:
                     yield name, image.as_py()
 
 
-def found_pictures(rows: pa.Table, find: Find, count: Callable[[str], None]) -> Iterator[tuple[int, bytes]]:
-    """Yield row numbers with their pictures, as they are found; one of another sha256 than the row's is counted."""
+def found_pictures(rows: pa.Table, find: Find) -> Iterator[tuple[int, bytes | None]]:
+    """Yield row numbers with their pictures, as they are found; None where one is not the row's by its sha256.
+
+    That is compared where the row has a width: else nobody here saw the picture, and the sha256 is that of an original
+    which whoever downloads it may have shrunk.
+    """
     places = {uid: row for row, uid in enumerate(rows["uid"].to_pylist())}
     hashes = rows["sha256"].to_pylist() if "sha256" in rows.column_names else [None] * len(rows)
     sizes = rows["width"].to_pylist() if "width" in rows.column_names else [None] * len(rows)
     for uid, image in find(list(places), math.inf):
         row = places[uid]
-        if sizes[row] is not None and hashes[row] not in (None, hashlib.sha256(image).hexdigest()):
-            count("with another picture than the row's")
-            continue
-        yield row, image
+        is_own = sizes[row] is None or hashes[row] in (None, hashlib.sha256(image).hexdigest())
+        yield row, image if is_own else None

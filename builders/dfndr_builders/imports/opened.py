@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from dfndr import storage
-from dfndr.errors import UsageError
+from dfndr.errors import PoolError, UsageError
 from dfndr.format.schema import NAME, StorageType
 from dfndr_builders.imports.clip_retrieval import ClipRetrieval
 from dfndr_builders.imports.datacomp import DataComp
@@ -15,6 +15,7 @@ from dfndr_builders.imports.layout import Layout, Promised, Teacher
 from dfndr_builders.imports.parquet import ParquetRows
 from dfndr_builders.imports.records import Imported
 from dfndr_builders.layout_file import LayoutFile, read_layout
+from dfndr_builders.pools.patterns import expand
 
 __all__ = ["Kind", "open_import", "open_layout"]
 
@@ -50,8 +51,12 @@ def open_import(
 ) -> tuple[Layout, Imported]:
     """Return the layout of files, and what they do not say: given here, or by the export of dfndr's that wrote them.
 
-    Encoders that are given are believed, and the export is passed over. Raises UsageError where nothing says it.
+    Encoders that are given are believed, and the export is passed over. Raises UsageError where nothing says it, and
+    PoolError where there are no files.
     """
+    if not expand(path):
+        do = "Check the path, the braces and the globs in it."
+        raise PoolError(path, expected=f"files of {kind}", found="none", do=do)
     found = None if teachers else _layout_beside(kind, path)
     if found is not None:
         given, own = Imported(name or found.name, license or found.license, _teachers_of(found)), None
