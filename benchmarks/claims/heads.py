@@ -46,7 +46,7 @@ def main() -> None:
     records = json.loads(file.read_text()) if file.exists() else []
     for seed in given.seeds:
         missing = [name for name in TASKS if not any((name, seed) == (each["task"], each["seed"]) for each in records)]
-        encoder = _encoder(scale, seed) if missing else None
+        encoder = encoder_of_heads(scale, seed) if missing else None
         for name in missing:
             records += list(_measured(encoder, name, scale, seed, given.work))
             file.write_text("[\n" + ",\n".join(json.dumps(record) for record in records) + "\n]\n")
@@ -58,7 +58,7 @@ def main() -> None:
         drawn_heads(results, DOCS / "images" / "claims-heads.png")
 
 
-def _encoder(scale: Scale, seed: int) -> Encoder:
+def encoder_of_heads(scale: Scale, seed: int) -> Encoder:
     """Return the encoder that is to be improved; it is trained thrice as long as other models of the page."""
     began = time.perf_counter()
     steps = 3 * scale.samples_seen // BATCH

@@ -20,14 +20,14 @@ from benchmarks.claims.heads_tasks import Pairs, Task
 from benchmarks.claims.scales import Scale
 from dfndr.dataset import Dataset, open_dataset
 from dfndr.format.manifest import Manifest, Shard, Step, write_manifest
-from dfndr.format.schema import EncoderRecord, Preprocess, Space
+from dfndr.format.schema import EncoderRecord, Preprocess, Space, StorageType
 from dfndr.format.shard import rows_path, vectors_path, write_rows, write_vectors
 from dfndr.heads.plan import Plan
 from dfndr.heads.train import train_head
 from dfndr.losses.contrastive import clip_loss
 from dfndr.seeds import hash_int, rng_for
 
-__all__ = ["BATCH", "STEPS", "WAYS", "Encoder", "Way", "figure", "improved", "new_encoder", "trained"]
+__all__ = ["BATCH", "STEPS", "WAYS", "Encoder", "Way", "cached", "figure", "improved", "new_encoder", "trained"]
 
 BATCH, STEPS = 64, 200
 _MEAN, _STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
@@ -119,18 +119,18 @@ def trained(given: Encoder, pairs: Pairs, rate: float, seed: int, *, steps: int)
     return Encoder(model, given.tokenizer)
 
 
-def cached(given: Encoder, pairs: Pairs, root: Path, *, views: int) -> Dataset:
+def cached(given: Encoder, pairs: Pairs, root: Path, *, views: int, dtype: StorageType = "float16") -> Dataset:
     """Write the vectors of pairs as a dataset with one split, and open it."""
     vectors = {"image": given.images(pairs.views[:, :views]), "text": given.texts(pairs.texts)[:, None]}
     spaces = tuple(
-        Space(kind, "own", dim=block.shape[2], per_row=block.shape[1])  # type: ignore[arg-type]
+        Space(kind, "own", dim=block.shape[2], per_row=block.shape[1], dtype=dtype)  # type: ignore[arg-type]
         for kind, block in vectors.items()
     )
     table = pa.table({"uid": [f"{row:032x}" for row in range(len(pairs.texts))], "text": pairs.texts})
     files = {"rows": write_rows(str(root), rows_path("train", 0), table)}
     for space in spaces:
         path = vectors_path(space, "train", 0)
-        files[space.name] = write_vectors(str(root), path, space, [vectors[space.modality].astype(space.dtype)])
+        files[space.name] = write_vectors(str(root), path, space, [vectors[space.modality]])
     rows = len(table)
     cut = Preprocess((32, 32), _MEAN, _STD, "bicubic", "shortest")
     scale = float(given.model.logit_scale.detach().exp())
