@@ -36,7 +36,7 @@ from dfndr_builders.opened import open_measures, open_pools
 from dfndr_builders.output import claimed, sweep
 from dfndr_builders.phase import content_digest, phase_digest, step_of
 from dfndr_builders.pools.base import Pool
-from dfndr_builders.recipe_file import read_recipe, resolve_weights
+from dfndr_builders.recipe_file import fetched, read_recipe
 from dfndr_builders.report.samples import choose as choose_samples
 from dfndr_builders.report.samples import collect
 from dfndr_builders.reuse import Made, taken_over, tell
@@ -102,14 +102,9 @@ def _run(context: Context, taken_out: TakenOut) -> Manifest:
 
 
 def _announce(context: Context) -> None:
-    recipe = context.recipe
-    specs = [
-        one.spec("", recipe.compute, context.device, resolve_weights(one.pretrained, context.folder))
-        for _, one in recipe.models
-    ]
-    fetched = sorted({spec.pretrained for spec in specs if spec.needs_network and spec.pretrained != TRAINED})
-    if fetched:
-        context.progress.say(f"needs the network, unless they are cached: {', '.join(fetched)}")
+    needed = fetched(context.recipe, context.folder)
+    if needed:
+        context.progress.say(f"needs the network, unless they are cached: {', '.join(needed)}")
 
 
 def _look_ahead(context: Context) -> None:

@@ -22,7 +22,7 @@ from dfndr_builders.work import Finished, Job, Unit, recorded
 
 __all__ = ["STAGES", "Model", "content_digest", "made_with", "phase_digest", "run_phase", "step_of"]
 
-STAGES = 4
+STAGES = 5
 """Raised whenever a stage, a pool or the rendering of glyphs starts to give other bytes for the same recipe."""
 
 _TOLD_ABOVE_S = 1.0

@@ -19,9 +19,8 @@ from dfndr_builders.estimate.words import told
 from dfndr_builders.opened import open_pool
 from dfndr_builders.output import claimed
 from dfndr_builders.recipe import Recipe, default_rules
-from dfndr_builders.recipe_file import read_recipe
+from dfndr_builders.recipe_file import fetched, read_recipe
 from dfndr_builders.rules import DropRule
-from dfndr_builders.sections.base import TRAINED
 from dfndr_builders.sections.dfn import Dfn, Finetune
 from dfndr_builders.sections.pools import PoolRecipe
 from dfndr_builders.sections.views import Views
@@ -81,7 +80,7 @@ def plan(path: str | os.PathLike[str], asked: Asked | None = None, *, progress: 
         pools=tuple(_pool(pool, folder, recipe.seed) for pool in recipe.pool),
         models=tuple(dict.fromkeys(models)),
         estimate=estimate(recipe, folder, asked or Asked(), progress=progress),
-        network=tuple(sorted({spec.pretrained for spec in specs if spec.pretrained != TRAINED and spec.needs_network})),
+        network=fetched(recipe, folder),
     )
 
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, get_args
 
 from dfndr.errors import RecipeError
 from dfndr_builders.recipe import Recipe
-from dfndr_builders.sections.base import Misfit, Strict
+from dfndr_builders.sections.base import TRAINED, Misfit, Strict
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
-__all__ = ["parse_recipe", "read_recipe", "resolve", "resolve_weights", "shipped_recipe"]
+__all__ = ["fetched", "parse_recipe", "read_recipe", "resolve", "resolve_weights", "shipped_recipe"]
 
 
 def read_recipe(path: str | os.PathLike[str]) -> tuple[Recipe, str]:
@@ -61,6 +61,14 @@ def resolve_weights(pretrained: str, folder: Path) -> str:
         return "local-dir:" + resolve(pretrained.removeprefix("local-dir:"), folder)
     local = resolve(pretrained, folder) if "/" in pretrained or "." in pretrained else pretrained
     return local if Path(local).is_file() else pretrained
+
+
+def fetched(recipe: Recipe, folder: Path) -> tuple[str, ...]:
+    """Return what a recipe fetches from the internet unless it is cached: weights of its models, and captioners."""
+    models = [one for _, one in recipe.models if one.pretrained != TRAINED]
+    specs = [one.spec("", recipe.compute, "cpu", resolve_weights(one.pretrained, folder)) for one in models]
+    captioners = (one.fetched(lambda path: resolve(path, folder)) for one in recipe.caption)
+    return tuple(sorted({*(spec.pretrained for spec in specs if spec.needs_network), *filter(None, captioners)}))
 
 
 def _explain(name: str, error: ValidationError) -> RecipeError:

@@ -1,17 +1,16 @@
 """What a build takes over from the dataset that lies in its folder: whatever depends on nothing that changed.
 
 A row's vector depends on its uid, on what was embedded (the picture's sha256 and its views, its text, its captions), on
-the encoder's weights and how it is run, and on how a vector is stored. Its captions depend on the picture, the records
-of the captioners and the recipe's seed. What is taken over is what would be computed: the result has the same digest.
+the encoder's weights and how it is run, and on how a vector is stored. A captioner's captions depend on the picture,
+its record, the model that scores them and the recipe's seed. What is taken over is what would be computed: the result
+has the same digest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from dfndr import storage
@@ -20,12 +19,13 @@ from dfndr.errors import DataError
 from dfndr.format.captioner import CaptionerRecord
 from dfndr.format.manifest import MANIFEST, Manifest, Shard, read_manifest
 from dfndr.format.schema import EncoderRecord
-from dfndr_builders.captions.stage import CaptionStage
+from dfndr_builders.captions.stage import Captions, CaptionStage
 from dfndr_builders.context import Context
 from dfndr_builders.embed import Embed
 from dfndr_builders.phase import STAGES
 from dfndr_builders.stage import Stage
 from dfndr_builders.take_over import Earlier, TakeOver
+from dfndr_builders.take_over_captions import TakeOverCaptions
 
 __all__ = ["Made", "taken_over", "tell"]
 
@@ -55,16 +55,13 @@ def _of_stage(context: Context, stage: Stage, before: Manifest, made: Made) -> S
     if isinstance(stage, Embed):
         name, why, roles = stage.space.name, _other_space(stage, before, made), ["rows", stage.space.name]
     elif isinstance(stage, CaptionStage):
-        name, why, roles = "captions", _other_captions(context, stage, before, made), ["rows"]
+        return _of_captions(context, stage, before, made)
     else:
         return stage
     why = why or _altered(context.root, before, roles) or _other_views(context.root, stage)
     if why:
         context.progress.say(f"{name}: computed anew: {why}")
         return stage
-    if isinstance(stage, CaptionStage):
-        captioners = tuple(made.captioners)
-        return TakeOver(stage, Earlier(context.root, before.digest, ("sha256",), captioners=captioners))
     inputs = (_INPUTS[stage.space.modality], *(["views"] if stage.views else []))
     most = stage.space.per_row if stage.space.modality == "caption" else None
     return TakeOver(stage, Earlier(context.root, before.digest, inputs, most), stage.space)
@@ -92,21 +89,33 @@ def _depends(record: EncoderRecord) -> EncoderRecord:
     return replace(record, pretrained="", license="", distillation_scale=None)
 
 
-def _other_captions(context: Context, stage: CaptionStage, before: Manifest, made: Made) -> str:
-    """Return why captions are others than those there, "" where they are not."""
-    if dict(before.captioners) != dict(made.captioners):
-        changed = sorted(
-            name
-            for name in {*before.captioners, *made.captioners}
-            if before.captioners.get(name) != made.captioners.get(name)
-        )
-        return f"captioners changed: {', '.join(changed)}"
+def _of_captions(context: Context, stage: CaptionStage, before: Manifest, made: Made) -> Stage:
+    """Return the stage with the captions of those captioners taken over that would write the same again."""
+    altered = _altered(context.root, before, ["rows"])
+    others = {one.captioner.name: altered or _other_captions(context, one, before, made) for one in stage.captions}
+    kept = tuple(name for name, why in others.items() if not why)
+    if not kept:
+        context.progress.say(f"captions: computed anew: {', '.join(dict.fromkeys(others.values()))}")
+        return stage
+    for name, why in others.items():
+        if why:
+            context.progress.say(f"captions by {name}: computed anew: {why}")
+    return TakeOverCaptions(stage, Earlier(context.root, before.digest, ("sha256",)), kept)
+
+
+def _other_captions(context: Context, captions: Captions, before: Manifest, made: Made) -> str:
+    """Return why a captioner's captions are others than those there, "" where they are not."""
+    name, scorer = captions.captioner.name, captions.scorer.name
+    there = before.captioners.get(name)
+    if there is None:
+        return f"the dataset here has no captioner {name}"
+    if there != made.captioners[name]:
+        return f"captioner {name} changed"
     if before.seed != context.recipe.seed:
         return "the recipe has another seed"
-    for name in sorted({captions.scorer.name for captions in stage.captions}):
-        known = before.scorers.get(name)
-        if known is None or _depends(known) != _depends(made.scorers[name]):
-            return f"the model {name} that scores them changed"
+    known = before.scorers.get(scorer)
+    if known is None or _depends(known) != _depends(made.scorers[scorer]):
+        return f"the model {scorer} that scores them changed"
     return ""
 
 
@@ -132,17 +141,21 @@ def _other_views(root: str, stage: Stage) -> str:
 def tell(context: Context, stages: Sequence[Stage], shards: Sequence[Shard]) -> None:
     """Say of how many rows what was taken over, counted in the files that were written."""
     for stage in stages:
-        if not isinstance(stage, TakeOver):
+        if isinstance(stage, TakeOver):
+            what, known = f"{stage.space.name}: vectors", _count(context.root, stage, shards)
+        elif isinstance(stage, TakeOverCaptions):
+            some = f" by {', '.join(stage.kept)}" if len(stage.kept) < len(stage.stage.captions) else ""
+            what, known = f"captions{some}", _count(context.root, stage, shards)
+        else:
             continue
-        rows = known = 0
-        for found in _found(context.root, stage.earlier, shards):
-            rows, known = rows + len(found), known + int((found >= 0).sum())
-        what = "captions" if stage.space is None else f"{stage.space.name}: vectors"
+        rows = sum(shard.rows for shard in shards)
         context.progress.say(f"{what} of {known:,} of {rows:,} rows taken over")
 
 
-def _found(root: str, earlier: Earlier, shards: Sequence[Shard]) -> Iterator[npt.NDArray[np.int64]]:
+def _count(root: str, stage: TakeOver | TakeOverCaptions, shards: Sequence[Shard]) -> int:
+    more = ["caption_models"] if isinstance(stage, TakeOverCaptions) else []
+    count = 0
     for shard in shards:
-        path = storage.join(root, shard.files["rows"].path)
-        with storage.open_read(path) as file:
-            yield earlier.find(pq.read_table(file, columns=["uid", *earlier.inputs]))
+        with storage.open_read(storage.join(root, shard.files["rows"].path)) as file:
+            count += stage.taken(pq.read_table(file, columns=["uid", *stage.earlier.inputs, *more]))
+    return count

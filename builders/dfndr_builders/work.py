@@ -124,13 +124,13 @@ class Job:
             for given in clock.rows(tables_in):
                 done = _same_rows(given, step(given), unit)
                 rows_in += len(given)
-                if HAPPENED.name in done.column_names:
-                    happened.update(pc.list_flatten(done[HAPPENED.name]).to_pylist())
                 is_bad = pc.is_valid(done["problem"])
                 problems.append(
                     done.filter(is_bad).select([name for name in _PROBLEM_COLUMNS if name in done.column_names])
                 )
                 good = done.filter(pc.invert(is_bad))
+                if HAPPENED.name in good.column_names:
+                    happened.update(pc.list_flatten(good[HAPPENED.name]).to_pylist())
                 tables.append(good.select(kept.names).cast(kept))
                 for space, found in blocks.items():
                     found.append(vectors_of(good, space))

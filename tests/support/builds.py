@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dfndr_builders.build import build
 
+from dfndr.progress import Silent
 from support.models import tiny_config
 
 RECIPE = """
@@ -46,6 +47,22 @@ validation = 0.1
 batch_size = 64
 threads = 1
 """
+
+
+class Told(Silent):
+    """Keeps what a build says."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        """Keep a line."""
+        self.lines.append(text)
+
+    @property
+    def said(self) -> list[str]:
+        """What was said of taking over."""
+        return [line for line in self.lines if "taken over" in line or "computed anew" in line]
 
 
 def write_recipe(folder: Path, *, text: str = RECIPE, **replaced: str) -> Path:

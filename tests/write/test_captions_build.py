@@ -1,17 +1,24 @@
 """Builds with captioners: one beside another, what is recorded and counted, and what is said of recipes that misfit."""
 
 import json
+import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from dfndr_builders.build import build
 from dfndr_builders.card import card
+from dfndr_builders.plan import plan
 from dfndr_builders.publish.gate import uses
 from dfndr_builders.recipe_file import parse_recipe
+from support.builds import Told
 from support.coca import babbling_coca
 from support.faults import RECIPE, write_recipe
+from support.image_to_text import encoder_decoder
+from transformers import ViTModel
 
 from dfndr import open_dataset
 from dfndr.describe import describe
@@ -30,22 +37,34 @@ per_image = 2
 best_of = 3
 max_tokens = 10
 """
+HF = """
+[[caption]]
+kind = "transformers"
+name = "reader"
+model = "{folder}"
+license = "Apache-2.0"
+per_image = 1
+tries = 20
+max_tokens = 12
+"""
 LIKELY = {word: 1.0 for word in ("dog", "cat", "man", "tree", "boat", "red", "old")} | {".": 2.0}
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A build with a bank alone, and one with a CoCa before it."""
+    """A build with a CoCa alone, and one with a model of Transformers and a bank beside it."""
     base = tmp_path_factory.mktemp("captions")
     coca = COCA.format(coca=babbling_coca(base / "model", LIKELY))
+    with torch.random.fork_rng(devices=[]):
+        reader = HF.format(folder=encoder_decoder(base / "reader"))
     found = []
-    for name, sections in (("bank", BANK), ("both", coca + BANK)):
+    for name, sections in (("alone", coca), ("both", reader + coca + BANK)):
         found.append(_built(base / name, sections))
     return found[0], found[1]
 
 
 def _built(folder: Path, sections: str) -> Path:
-    build(write_recipe(folder, (BANK, sections)), folder / "out", device="cpu")
+    build(write_recipe(folder, (BANK, sections), ("count = 40", "count = 20")), folder / "out", device="cpu")
     return folder / "out"
 
 
@@ -68,17 +87,43 @@ def _of(found: dict[tuple[str, str], Any], captioner: str) -> dict[tuple[str, st
     return {key: captions for key, captions in found.items() if key[1] == captioner}
 
 
-def test_adding_a_captioner_changes_no_caption_of_another(folders: tuple[Path, Path]) -> None:
-    bank, both = map(_captions, folders)
-    assert _of(both, "retrieval") == bank
-    assert {model for _, model in both} == {"retrieval", "writer"}
+def test_adding_captioners_changes_no_caption_of_another(folders: tuple[Path, Path]) -> None:
+    alone, both = map(_captions, folders)
+    assert _of(both, "writer") == alone != {}
+    assert {model for _, model in both} == {"reader", "writer", "retrieval"}
+    models = open_dataset(folders[1]).rows(["caption_models"])["caption_models"].to_pylist()
+    order = ["reader", "writer", "retrieval"]
+    assert all(row == sorted(row, key=order.index) for row in models), "in the order of the recipe"
+
+
+def test_captioners_that_are_added_to_a_dataset_are_all_that_is_asked(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    alone, both = folders
+    shutil.copytree(alone, tmp_path / "out", ignore=shutil.ignore_patterns("phases"))
+    seen: Counter[str] = Counter()
+
+    def note(module: torch.nn.Module, given: Any, _: Any) -> None:
+        seen["writer"] += getattr(module, "attn_pool", None) is not None
+        seen["reader"] += isinstance(module, ViTModel)
+
+    handle = torch.nn.modules.module.register_module_forward_hook(note)
+    told = Told()
+    try:
+        over = build(both.parent / "recipe.toml", tmp_path / "out", device="cpu", replace=True, progress=told)
+    finally:
+        handle.remove()
+    assert seen["writer"] == 0 < seen["reader"]
+    assert f"captions by writer of {len(over)} of {len(over)} rows taken over" in told.lines
+    assert over.digest == open_dataset(both).digest
+    assert verify(tmp_path / "out").ok
 
 
 def test_a_space_of_captions_holds_those_of_all_captioners_and_zeros_where_some_are_missing(
     folders: tuple[Path, Path],
 ) -> None:
     dataset = open_dataset(folders[1])
-    assert dataset.space("caption/tiny").per_row == 4
+    assert dataset.space("caption/tiny").per_row == 5
     counts = [len(row) for row in dataset.rows(["captions"])["captions"].to_pylist()]
     assert (dataset.vectors("caption/tiny") != 0).any(axis=2).sum(axis=1).tolist() == counts
     assert verify(folders[1]).ok
@@ -87,7 +132,9 @@ def test_a_space_of_captions_holds_those_of_all_captioners_and_zeros_where_some_
 def test_captioners_are_recorded_and_told_of(folders: tuple[Path, Path]) -> None:
     dataset = open_dataset(folders[1])
     records = dataset.manifest.captioners
-    assert set(records) == {"writer", "retrieval"}
+    assert set(records) == {"reader", "writer", "retrieval"}
+    assert (records["reader"].kind, records["reader"].license) == ("transformers", "Apache-2.0")
+    assert "VisionEncoderDecoderModel" in records["reader"].model
     writer = records["writer"]
     assert (writer.kind, writer.license, len(writer.weights_sha256)) == ("coca", "MIT", 64)
     assert (writer.asked["per_image"], writer.asked["best_of"], writer.asked["scorer"]) == (2, 3, "dfn")
@@ -105,8 +152,12 @@ def test_what_was_dropped_and_asked_for_again_is_in_the_notes_of_the_shards(fold
     notes = {key: int(value) for shard in manifest.shards for key, value in shard.notes.items()}
     assert notes["captions by writer, asked again"] > 0
     assert set(notes) <= {
-        "captions by writer, asked again",
-        *(f"captions by writer, not kept: {reason}" for reason in ("unfinished", "repeating", "duplicate", "empty")),
+        *(f"captions by {name}, asked again" for name in ("reader", "writer")),
+        *(
+            f"captions by {name}, not kept: {reason}"
+            for name in ("reader", "writer")
+            for reason in ("unfinished", "repeating", "duplicate", "empty")
+        ),
     }
 
 
@@ -144,3 +195,9 @@ def test_a_model_that_is_no_coca_is_refused_before_anything_is_scored(tmp_path: 
 def test_a_section_that_cannot_be_is_said(section: str, said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         parse_recipe(RECIPE.replace(BANK, section), "recipe.toml")
+
+
+def test_a_plan_tells_what_captioners_fetch(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    fetched = HF.format(folder="someone/blip")
+    assert plan(write_recipe(tmp_path, (BANK, fetched))).network == ("someone/blip",)
+    assert plan(folders[1].parent / "recipe.toml").network == ()

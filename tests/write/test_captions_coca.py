@@ -1,6 +1,7 @@
 """CoCa captions: token for token those of a slow reference, whatever the batch; where they end; what is refused."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,12 @@ from dfndr.encoder import open_encoder
 from dfndr.errors import ModelError
 from dfndr.images import decode
 from dfndr.models import EncoderSpec, load_model
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> EncoderSpec:
+    """A tiny CoCa with random weights."""
+    return coca_spec(tmp_path_factory.mktemp("coca"))
 
 
 def _asked(count: int, numbers: Sequence[int] = (0, 1, 2)) -> list[Asked]:
@@ -81,20 +88,19 @@ def test_the_decoder_gives_the_logits_of_the_models_own_forward(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("sampling", [{}, {"temperature": 0.6, "top_p": 0.5}, {"temperature": 0.0}])
-def test_captions_are_those_of_a_slow_reference(tmp_path: Path, sampling: dict[str, float]) -> None:
-    coca, asked = _coca(coca_spec(tmp_path), **sampling), _asked(3, (0, 2))
+def test_captions_are_those_of_a_slow_reference(spec: EncoderSpec, sampling: dict[str, float]) -> None:
+    coca, asked = _coca(spec, **sampling), _asked(3, (0, 2))
     found = coca.open()(asked)
     assert found == [[_reference(coca, one, number) for number in one.numbers] for one in asked]
     assert (len({text for row in found for text in row}) > 3) == (sampling.get("temperature") != 0)
 
 
-def test_captions_depend_on_neither_the_batch_nor_the_other_captions_nor_their_order(tmp_path: Path) -> None:
-    write, asked = _coca(coca_spec(tmp_path)).open(), _asked(7)
+def test_captions_depend_on_neither_the_batch_nor_the_other_captions_nor_their_order(spec: EncoderSpec) -> None:
+    write, asked = _coca(spec, max_tokens=10).open(), _asked(3)
     whole = write(asked)
     assert [write([one])[0] for one in asked] == whole
     assert write(asked[::-1]) == whole[::-1]
-    alone = [[write([Asked(one.uid, one.image, (number,))])[0][0] for number in (0, 1, 2)] for one in asked]
-    assert alone == whole
+    assert [write([Asked(asked[1].uid, asked[1].image, (number,))])[0][0] for number in (0, 1, 2)] == whole[1]
     again = write([Asked(one.uid, one.image, (0, 1, 2), attempt=1) for one in asked])
     assert all(
         first != second for old, new in zip(whole, again, strict=True) for first, second in zip(old, new, strict=True)
@@ -146,30 +152,29 @@ def test_a_text_that_never_ends_is_cut_at_the_limit_and_dropped_as_unfinished_un
 def test_what_is_unfinished_is_asked_for_again_and_counted(tmp_path: Path) -> None:
     likely = {word: 1.0 for word in ("dog", "cat", "man", "tree", "boat")} | {".": 0.6}
     spec = EncoderSpec("coca", "", babbling_coca(tmp_path / "coca", likely), batch_size=6, threads=1, device="cpu")
-    answers = ask(_coca(spec, unfinished="drop").open(), _asked(6), Rules(), tries=8)
+    answers = ask(_coca(spec, unfinished="drop").open(), _asked(4), Rules(), tries=4)
     dropped = sum((answer.dropped for answer in answers), start=type(answers[0].dropped)())
     assert dropped["unfinished"] > 0
     assert sum(len(answer.texts) for answer in answers) > sum(answer.again == 0 for answer in answers)
-    assert sum(answer.again for answer in answers) >= dropped["unfinished"] - 18
+    assert sum(answer.again for answer in answers) >= dropped["unfinished"] - 12
 
 
-def test_a_picture_that_cannot_be_read_has_a_reason_and_changes_no_other(tmp_path: Path) -> None:
-    write, asked = _coca(coca_spec(tmp_path)).open(), _asked(4)
+def test_a_picture_that_cannot_be_read_has_a_reason_and_changes_no_other(spec: EncoderSpec) -> None:
+    write, asked = _coca(spec, max_tokens=8).open(), _asked(3)
     bad = Asked("bad", jpeg()[:300], (0, 1))
     found = write([*asked[:1], bad, *asked[1:]])
     assert [written.reason for written in found[1] if isinstance(written, Unwritten)] == ["image_unreadable"] * 2
     assert [found[0], *found[2:]] == write(asked)
 
 
-def test_half_precision_writes_captions_of_its_own_record(tmp_path: Path) -> None:
-    coca = _coca(coca_spec(tmp_path, precision="bf16"))
+def test_half_precision_writes_captions_of_its_own_record(spec: EncoderSpec) -> None:
+    coca = _coca(replace(spec, precision="bf16"), max_tokens=8)
     asked = _asked(2)
     assert coca.open()(asked) == coca.open()(asked)
     assert coca.record().sampling["precision"] == "bf16"
 
 
-def test_a_record_says_all_that_captions_depend_on(tmp_path: Path) -> None:
-    spec = coca_spec(tmp_path)
+def test_a_record_says_all_that_captions_depend_on(spec: EncoderSpec) -> None:
     record = _coca(spec).record()
     assert (record.kind, record.model, record.license) == ("coca", "tiny", "mit")
     assert record.weights_sha256 == open_encoder(spec).record.weights_sha256
@@ -180,10 +185,10 @@ def test_a_record_says_all_that_captions_depend_on(tmp_path: Path) -> None:
     assert "uid" in record.seed_rule
 
 
-def test_a_model_that_cannot_write_is_refused(tmp_path: Path) -> None:
+def test_a_model_that_cannot_write_is_refused(spec: EncoderSpec, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="a CoCa, found CLIP"):
         _coca(tiny_spec(tmp_path)).open()
     with pytest.raises(ModelError, match="max_tokens up to 24"):
-        _coca(coca_spec(tmp_path), max_tokens=25).open()
+        _coca(spec, max_tokens=25).open()
     with pytest.raises(ModelError, match="text tower of open_clip's own"):
         _coca(coca_spec(tmp_path, text_cfg={"no_causal_mask": True})).open()

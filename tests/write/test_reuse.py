@@ -12,11 +12,10 @@ import torch
 from dfndr_builders.build import build
 from dfndr_builders.output import LOCK
 from open_clip.transformer import VisionTransformer
-from support.builds import RECIPE, write_recipe
+from support.builds import RECIPE, Told, write_recipe
 
 from dfndr.dataset import open_dataset
 from dfndr.format.manifest import Manifest
-from dfndr.progress import Silent
 from dfndr.verify import verify
 
 SMALL = RECIPE.replace("count = 2_500\n", "count = 60\n").replace("swap_texts = 0.3\n", "")
@@ -28,22 +27,6 @@ VIEWS = "\n[views]\ncount = 3\nplain_first = true\n"
 def teacher(name: str, seed: int, **more: str) -> str:
     lines = "".join(f"{key} = {value}\n" for key, value in more.items())
     return f'\n[[embed]]\nencoder = "{name}"\nmodel = "{{model}}"\npretrained = "random:{seed}"\n{lines}'
-
-
-class Told(Silent):
-    """Keeps what a build says."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, text: str) -> None:
-        """Keep a line."""
-        self.lines.append(text)
-
-    @property
-    def said(self) -> list[str]:
-        """What was said of taking over."""
-        return [line for line in self.lines if "taken over" in line or "computed anew" in line]
 
 
 @pytest.fixture

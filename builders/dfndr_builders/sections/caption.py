@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, Self
 
 from pydantic import model_validator
@@ -54,6 +54,13 @@ class Caption(Strict):
             "max_characters": self.max_characters,
             "scorer": scorer,
         }
+
+    def fetched(self, resolve: Callable[[str], str]) -> str:
+        """Return what has to be fetched from the Hub unless it is cached, "" for nothing; `resolve` resolves a path.
+
+        The weights of a section that is a `Model` are not told here, as they are asked for with those of the others.
+        """
+        return ""
 
     @abstractmethod
     def open(self, site: Site, scorer: OpenModel) -> Captioner:

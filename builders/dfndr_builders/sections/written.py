@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -94,11 +95,14 @@ class Transformers(Sampled):
         """Load the model, and see that it takes the prompt."""
         self._captioner(site).open()
 
+    def fetched(self, resolve: Callable[[str], str]) -> str:
+        """Return the model, where it is no folder."""
+        return "" if storage.is_folder(resolve(self.model)) else self.model
+
     def _captioner(self, site: Site) -> Captioner:
         from dfndr_builders.captions.image_to_text import ImageToText, Source
 
-        local = site.resolve(self.model)
-        source = Source(local if storage.is_folder(local) else self.model, self.revision, self.precision)
+        source = Source(self.fetched(site.resolve) or site.resolve(self.model), self.revision, self.precision)
         return ImageToText(
             self.name,
             source,
