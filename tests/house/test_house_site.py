@@ -73,4 +73,4 @@ def test_the_site_builds_with_warnings_as_errors(tmp_path: Path) -> None:
         fetched += re.findall(r'<link\b[^>]*\brel="(?:stylesheet|preconnect)"[^>]*\bhref="(https?:[^"]*)"', html)
         assert not fetched, f"{page.name} fetches {fetched}"
     reference = (tmp_path / "site" / "reference" / "dfndr.html").read_text(encoding="utf-8")
-    assert "Return vectors of shape (n, per_row, dim) in the storage type" in reference
+    assert "Return vectors of shape (n, per_row, dim)" in reference
