@@ -37,7 +37,8 @@ class TextTower:
         self._pools = getattr(model, "text_pool_type", None) or getattr(self._tower, "pool_type", None)
         self._end = getattr(model, "text_eos_id", None) or getattr(self._tower, "eos_id", None)
         self.lengths: tuple[int, ...] = ()
-        if self._looks_backwards():
+        self._is_causal = self._looks_backwards()
+        if self._is_causal:
             lengths = tuple(length for length in LENGTHS if length < tokens.shape[1])
             self.lengths = lengths if self._agree(tokens, lengths, _CLOSE[precision]) else ()
 
@@ -68,7 +69,7 @@ class TextTower:
         import torch
 
         length, mask = tokens.shape[1], getattr(self._tower, "attn_mask", None)
-        if mask is None or length >= mask.shape[0]:
+        if mask is None or not self._is_causal or length >= mask.shape[0]:
             whole: torch.Tensor = self._model.encode_text(tokens)
             return whole
         shorter = {

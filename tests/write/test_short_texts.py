@@ -42,7 +42,10 @@ def test_a_causal_tower_gives_the_same_vectors_of_cut_texts(text: dict[str, obje
 )
 def test_a_tower_that_may_see_the_padding_runs_at_full_length(text: dict[str, object]) -> None:
     tokens = open_clip.tokenize(TEXTS, context_length=40)
-    tower = TextTower(model_of(**text), "fp32", tokens[:1])
+    model = model_of(**text)
+    tower = TextTower(model, "fp32", tokens[:1])
+    with torch.inference_mode():
+        torch.testing.assert_close(tower.encode(tokens), model.encode_text(tokens))
     assert tower.lengths == () and list(tower.groups(tokens)) == [(list(range(8)), 40)]
 
 
