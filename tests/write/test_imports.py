@@ -211,3 +211,21 @@ def test_files_that_are_not_there_are_named_before_anything_else_is_asked(tmp_pa
     for kind in get_args(Kind):
         with pytest.raises(PoolError, match="absent"):
             open_import(kind, str(tmp_path / path))
+
+
+@pytest.mark.parametrize("dims", [(6,), (6, 5), (768, 768)])
+def test_encoders_whose_numbers_are_not_those_of_the_tars_are_refused(tmp_path: Path, dims: tuple[int, ...]) -> None:
+    teachers = tuple(Teacher(f"encoder-{dim}-{place}", "ViT-B-32", "openai", dim) for place, dim in enumerate(dims))
+    with pytest.raises(UsageError, match=rf"add up to the 10 numbers of image_emb, found \[.*{dims[-1]}\]"):
+        _import("dr", _tars(tmp_path)[0], tmp_path / "out", teachers)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_a_first_sample_of_other_numbers_is_a_row_that_failed(tmp_path: Path) -> None:
+    samples = [
+        reinforced(uid, vectors_of_sample(row, dims=(6, 3 if row == 0 else 4), views=3, captions=2))
+        for row, uid in enumerate(UIDS[:3])
+    ]
+    path = write_tar(tmp_path / "0.tar", [member for sample in samples for member in sample])
+    manifest = _import("dr", path, tmp_path / "out", TWO)
+    assert (len(manifest), dict(manifest.funnel[0].failed)) == (2, {"vector_missing": 1})

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dfndr import storage
-from dfndr.errors import DataError, PoolError
+from dfndr.errors import DataError, PoolError, UsageError
 from dfndr.format.schema import Space
 from dfndr.format.shard import parquet_errors
 from dfndr.format.storage_types import read_type
@@ -93,16 +93,32 @@ class Reinforced:
         One that has captions without their vectors is the first only where 1,024 others are no better.
         """
         instead: tuple[int, int, bool] | None = None
+        odd: str | None = None
         for sample in islice((sample for path in self._paths for sample in samples_of(path)), _LOOKED_AT):
             problem, arrays, texts = arrays_of(sample, self._needed)
-            if problem is None:
+            if problem is None and (unlike := self._unlike_encoders(arrays)):
+                odd = odd or unlike
+            elif problem is None:
                 shape = len(arrays["image_emb"]), len(arrays["caption_emb"]), ".paug.json" in sample.members
                 if shape[1] or not any(texts.values()):
                     return shape
                 instead = instead or shape
         if instead is not None:
             return instead
+        if odd is not None:
+            found, do = f"{[one.dim for one in self.teachers]}", "Name all encoders, in the order of their numbers."
+            raise UsageError("--encoder", expected=f"dims that add up to {odd}", found=found, do=do)
         raise PoolError(self.path, expected="a sample with vectors", found="none", do="Check the tars.")
+
+    def _unlike_encoders(self, arrays: Arrays) -> str | None:
+        """Return which array has rows of more or fewer numbers than the encoders have together, if one has."""
+        told = self.promised.spaces
+        for modality in _MODALITIES:
+            array = arrays[f"{modality}_emb"]
+            dims = [one.dim for one in self.teachers if not told or f"{modality}/{one.name}" in told]
+            if len(array) and dims and array.shape[1] != sum(dims):
+                return f"the {array.shape[1]} numbers of {modality}_emb"
+        return None
 
     @cached_property
     def _needed(self) -> tuple[str, ...]:
