@@ -100,6 +100,21 @@ def test_duckdb_reads_the_vectors_and_the_sql_of_the_readme_finds_what_a_sort_do
     assert np.array([row[0] for row in vectors], dtype=np.float16).tobytes() == ordered.tobytes()
 
 
+def test_the_sql_of_the_readme_takes_the_first_vector_where_a_row_has_several(
+    split: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(split, "parquet", str(tmp_path / "this-folder"), space="caption/enc")
+    monkeypatch.chdir(tmp_path)
+    readme = (tmp_path / "this-folder" / "README.md").read_text(encoding="utf-8")
+    (sql,) = re.findall(r"```sql\n(.*?)```", readme, flags=re.DOTALL)
+    vectors = split.vectors("caption/enc")[:, 0].astype(np.float64)
+    cosines = vectors @ vectors[0] / np.linalg.norm(vectors, axis=1) / np.linalg.norm(vectors[0])
+    with duckdb.connect() as database:
+        found = database.sql(sql).fetchall()
+    assert [row[0] for row in found] == [split.rows(["uid"])["uid"][int(row)].as_py() for row in np.argsort(-cosines)]
+    assert [row[2] for row in found] == pytest.approx(sorted(cosines, reverse=True), abs=1e-5)
+
+
 def test_parquet_holds_no_manifest_all_columns_and_a_card_with_the_licence(split: Dataset, tmp_path: Path) -> None:
     export(split, "parquet", str(tmp_path / "out"), space="text/enc")
     files = [path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*") if path.is_file()]

@@ -72,7 +72,7 @@ import datasets, duckdb
 rows = datasets.load_dataset("{_THIS}")   # thumbnails are pictures, vectors lists
 duckdb.sql("SELECT uid, text FROM '{_THIS}/rows/*.parquet' LIMIT 5")
 ```
-{_SIMILAR.format(column=next(iter(called.values()))) if called else ""}"""
+{_similar(dataset, called)}"""
 
 
 _THIS = "this-folder"
@@ -84,6 +84,14 @@ SELECT uid, text, list_cosine_similarity({column}, query.vector) AS cosine
 FROM 'this-folder/rows/*.parquet', query ORDER BY cosine DESC LIMIT 10;
 ```
 """
+
+
+def _similar(dataset: Dataset, called: dict[str, str]) -> str:
+    """Return the SQL that finds neighbours in the first space, by the first vector where a row has several."""
+    if not called:
+        return ""
+    name, column = next(iter(called.items()))
+    return _SIMILAR.format(column=column if dataset.space(name).per_row == 1 else f"{column}[1]")
 
 
 def _line(dataset: Dataset, space: Space, column: str) -> list[str]:
