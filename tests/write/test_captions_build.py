@@ -64,7 +64,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def _built(folder: Path, sections: str) -> Path:
-    build(write_recipe(folder, (BANK, sections), ("count = 40", "count = 20")), folder / "out", device="cpu")
+    build(write_recipe(folder, (BANK, sections), ("count = 40", "count = 12")), folder / "out", device="cpu")
     return folder / "out"
 
 
