@@ -5,7 +5,7 @@ Row i of both is one sample. The arrays are `<model>_img` and `<model>_txt`: `b3
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,11 +16,10 @@ from dfndr import storage
 from dfndr.errors import FormatError
 from dfndr.format.schema import Space
 from dfndr.format.storage_types import read_type
-from dfndr_builders.imports.beside import split_of
-from dfndr_builders.imports.layout import NOTHING_PROMISED, Promised, Teacher, imported_schema
+from dfndr_builders.imports.layout import Teacher, imported_schema
 from dfndr_builders.imports.npz_rows import npz_rows, npz_shapes
-from dfndr_builders.imports.tables import Rows, batches, files_in, kept_fields, pooled, ranges_of, schema_of, uids_in
-from dfndr_builders.layout_file import LayoutFile
+from dfndr_builders.imports.parquet_files import ParquetFiles
+from dfndr_builders.imports.tables import batches, kept_fields, pooled, uids_in
 from dfndr_builders.pools.base import PoolShard
 
 __all__ = ["DataComp"]
@@ -31,41 +30,10 @@ _DO = "Fetch both files again: row i of one is row i of the other."
 
 
 @dataclass(frozen=True)
-class DataComp:
+class DataComp(ParquetFiles):
     """A folder of metadata, or a pattern of its Parquet files; with no encoders the vectors are left where they are."""
 
-    path: str
-    teachers: tuple[Teacher, ...]
-    promised: Promised = NOTHING_PROMISED
-    source: str | None = None
-    license: str | None = None
-    layout: LayoutFile | None = None
     kind: str = "datacomp"
-
-    def shards(self) -> Sequence[PoolShard]:
-        """List the files' rows, in pieces of about 256 MB of vectors; raises PoolError where there is no file."""
-        return [rows.shard(number) for number, rows in enumerate(self._ranges)]
-
-    @cached_property
-    def _ranges(self) -> list[Rows]:
-        return ranges_of(self._files, sum(space.row_bytes for space in self.spaces()))
-
-    @cached_property
-    def _files(self) -> list[str]:
-        return files_in(self.path)
-
-    def split(self, shard: PoolShard) -> str:
-        """Return the split of the shard's file."""
-        return split_of(self.layout, self._ranges[shard.index].path)
-
-    @property
-    def has_pictures(self) -> bool:
-        """No picture is part of this layout."""
-        return False
-
-    @cached_property
-    def _given(self) -> pa.Schema:
-        return schema_of(self._files[0])
 
     @cached_property
     def _arrays(self) -> dict[str, tuple[str, Space]]:

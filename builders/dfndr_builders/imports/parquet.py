@@ -6,10 +6,10 @@ A space is a column `<modality>__<encoder>` (`image__vit_b_32`): lists of dim nu
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,9 @@ import pyarrow as pa
 from dfndr.errors import FormatError
 from dfndr.format.schema import Space
 from dfndr.format.storage_types import read_type
-from dfndr_builders.imports.beside import split_of
-from dfndr_builders.imports.layout import NOTHING_PROMISED, Promised, Teacher, imported_schema
-from dfndr_builders.imports.tables import Rows, batches, files_in, kept_fields, pooled, ranges_of, schema_of, uids_in
-from dfndr_builders.layout_file import LayoutFile
+from dfndr_builders.imports.layout import imported_schema
+from dfndr_builders.imports.parquet_files import ParquetFiles
+from dfndr_builders.imports.tables import Rows, batches, kept_fields, pooled, uids_in
 from dfndr_builders.pools.base import PoolShard
 
 __all__ = ["ParquetRows"]
@@ -30,41 +29,11 @@ _MODALITIES = ("image", "text", "caption")
 
 
 @dataclass(frozen=True)
-class ParquetRows:
+class ParquetRows(ParquetFiles):
     """A folder, or a pattern of Parquet files that hold the vectors of these encoders."""
 
-    path: str
-    teachers: tuple[Teacher, ...]
-    promised: Promised = NOTHING_PROMISED
-    source: str | None = None
-    license: str | None = None
-    layout: LayoutFile | None = None
+    exported_in: ClassVar[str] = "rows"
     kind: str = "parquet"
-
-    def shards(self) -> Sequence[PoolShard]:
-        """List the files' rows, in pieces of about 256 MB of vectors; raises PoolError where there is no file."""
-        return [rows.shard(number) for number, rows in enumerate(self._ranges)]
-
-    @cached_property
-    def _ranges(self) -> list[Rows]:
-        return ranges_of(self._files, sum(space.row_bytes for space in self.spaces()))
-
-    @cached_property
-    def _files(self) -> list[str]:
-        return files_in(self.path, "rows" if self.layout is not None else "")
-
-    def split(self, shard: PoolShard) -> str:
-        """Return the split of the shard's file."""
-        return split_of(self.layout, self._ranges[shard.index].path)
-
-    @property
-    def has_pictures(self) -> bool:
-        """No picture is looked for in this layout."""
-        return False
-
-    @cached_property
-    def _given(self) -> pa.Schema:
-        return schema_of(self._files[0])
 
     @cached_property
     def _columns(self) -> dict[str, tuple[str, Space]]:
