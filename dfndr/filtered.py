@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from dfndr import storage
 from dfndr.errors import FormatError, UsageError
+from dfndr.format.footers import check_footer
 from dfndr.format.shard import parquet_errors
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ def filtered(
     with parquet_errors(paths[0]):
         found = pads.dataset(paths, schema=schema)
         for fragment, (path, rows) in zip(found.get_fragments(), files, strict=True):
+            check_footer(fragment.metadata, storage.size_of(path), path)
             if fragment.metadata.num_rows != rows:
                 do = "Run `dfndr verify` on the dataset, then fetch or build the file again."
                 told = f"{fragment.metadata.num_rows} rows"

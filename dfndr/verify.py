@@ -17,7 +17,7 @@ from dfndr.errors import DataError, FormatError, StorageError
 from dfndr.findings import Finding, Report, What
 from dfndr.format.manifest import MANIFEST, Manifest, Shard, read_manifest
 from dfndr.format.schema import Modality, Space
-from dfndr.format.shard import map_vectors, parquet_errors, row_types
+from dfndr.format.shard import map_vectors, parquet_file, row_types
 from dfndr.format.uid import UID, pack_uids
 from dfndr.progress import SILENT, Progress
 from dfndr.removed_checks import removed_findings
@@ -151,11 +151,10 @@ class _Check:
         """Check a rows file; return its uids and how many captions each row has."""
         import numpy as np
         import pyarrow.compute as pc
-        import pyarrow.parquet as pq
 
         uids: list[str | None] = []
         counts: list[npt.NDArray[np.int64]] = []
-        with parquet_errors(path), pq.ParquetFile(path) as file:
+        with parquet_file(path) as file:
             if file.metadata.num_rows != shard.stored:
                 self.add(name, "rows", f"{shard.stored} rows", f"{file.metadata.num_rows} rows")
             schema = file.schema_arrow.remove_metadata()
@@ -227,13 +226,10 @@ class _Check:
 
     def _problems(self, path: str, shard: Shard) -> None:
         """Compare the rows that failed with what the manifest counts."""
-        import pyarrow.parquet as pq
-
         name = shard.files["problems"].path
         try:
-            with parquet_errors(path):
-                with pq.ParquetFile(path) as file:
-                    table = file.read()
+            with parquet_file(path) as file:
+                table = file.read()
                 table.validate(full=True)
         except FormatError as error:
             self.add(name, "unreadable", error.expected, error.found)

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from dfndr import storage
 from dfndr.errors import DataError, UsageError
-from dfndr.format.shard import parquet_errors
+from dfndr.format.shard import parquet_file
 from dfndr.format.uid import UID, pack_uids, unpack_uids
 from dfndr.storage import Stored
 
@@ -112,7 +112,7 @@ def _packed(digits: str) -> Packed:
 
 
 def _read_parquet(path: str) -> Packed:
-    with storage.open_read(path) as file, parquet_errors(path), pq.ParquetFile(file) as opened:
+    with storage.open_read(path) as file, parquet_file(path, file) as opened:
         if "uid" not in opened.schema_arrow.names:
             found = f"the columns {opened.schema_arrow.names}"[:80]
             raise DataError(path, expected="a column 'uid'", found=found, do=_DO)

@@ -31,7 +31,7 @@ from dfndr_builders.stage import HAPPENED, Stage, encoders_shown, parted
 from dfndr_builders.timings import Spent
 from dfndr_builders.vectors import vectors_of
 
-__all__ = ["Finished", "Job", "Source", "Unit", "record_of", "recorded", "records_folder"]
+__all__ = ["Doing", "Finished", "Job", "Source", "Unit", "record_of", "recorded", "records_folder"]
 
 HUB_FEATURES = {"thumbnail": {"_type": "Image"}}
 """What the Hub's viewer and `datasets.load_dataset` take from the Parquet's metadata, where the column is there."""
@@ -62,6 +62,13 @@ class Source(Protocol):
 
     def describe(self, unit: Unit) -> str:
         """Return what a person would look for to find the unit's rows."""
+
+
+class Doing(Protocol):
+    """What a job opens into: it does a unit, of which another source than the job's own may give the rows."""
+
+    def __call__(self, unit: Unit, source: Source | None = None) -> Shard:
+        """Return the unit's shard, committed."""
 
 
 @dataclass(frozen=True)
@@ -98,22 +105,22 @@ class Job:
         features = json.dumps({"info": {"features": HUB_FEATURES}})
         return pa.schema([field for field in out if field.name not in hidden], {"huggingface": features})
 
-    def open(self, on_rows: Callable[[int], None] = lambda count: None) -> Callable[[Unit], Shard]:
+    def open(self, on_rows: Callable[[int], None] = lambda count: None) -> Doing:
         """Load what is heavy, once per worker, and return the function that does one unit."""
         light, heavy = parted(self.stage)
         measure, step, kept = light.open(), heavy.open(), self.schema()
         encoders = [open_encoder(spec) for spec in self.encoders]
         shown = [open_encoder(spec) for spec in encoders_shown(self.stage)]
 
-        def ready(unit: Unit, looking: Looking) -> Iterator[pa.Table]:
-            for given in _rebatched(self.source.read(unit)):
+        def ready(unit: Unit, source: Source, looking: Looking) -> Iterator[pa.Table]:
+            for given in _rebatched(source.read(unit)):
                 table = _same_rows(given, measure(given), unit)
                 looking.look(table)
                 yield table
 
-        def run(unit: Unit) -> Shard:
+        def run(unit: Unit, source: Source | None = None) -> Shard:
             clock = Clock(encoders)
-            with Looking(shown) as looking, ahead(ready(unit, looking)) as tables:
+            with Looking(shown) as looking, ahead(ready(unit, source or self.source, looking)) as tables:
                 return through(unit, tables, clock)
 
         def through(unit: Unit, tables_in: Iterator[pa.Table], clock: Clock) -> Shard:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dfndr.dataset import Dataset
 from dfndr.errors import FormatError, UsageError
-from dfndr.format.shard import parquet_errors
+from dfndr.format.shard import parquet_errors, parquet_file
 from dfndr.format.uid import UID, pack_uids
 
 if TYPE_CHECKING:
@@ -131,15 +131,13 @@ class Reading:
         return [table[name] for table in self.dataset.tables([name])]
 
     def _column(self, group: int, name: str) -> pa.ChunkedArray:
-        import pyarrow.parquet as pq
-
         with self._lock:
             if (group, name) in self._kept:
                 self._kept.move_to_end((group, name))
                 return self._kept[group, name]
         number, inside = self._groups[group]
         path = str(self.dataset.local_file(self.dataset.shards[number].files["rows"]))
-        with parquet_errors(path), pq.ParquetFile(path) as file:
+        with parquet_file(path) as file:
             values = file.read_row_group(inside, columns=[name])[name]
         with self._lock:
             if (group, name) not in self._kept:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dfndr.errors import FormatError
 from dfndr.format.fields import DO, count, known_fields, typed
-from dfndr.format.shard import parquet_errors, write_rows
+from dfndr.format.shard import parquet_file, write_rows
 from dfndr.storage import Stored
 
 if TYPE_CHECKING:
@@ -168,9 +168,7 @@ def read_log(path: str) -> list[Entry]:
 
 
 def _read(path: str, schema: pa.Schema, rows: int | None) -> pa.Table:
-    import pyarrow.parquet as pq
-
-    with parquet_errors(path), pq.ParquetFile(path) as file:
+    with parquet_file(path) as file:
         there, found = file.schema_arrow.remove_metadata(), file.metadata.num_rows
         if there != schema:
             raise FormatError(path, expected=f"columns {schema.names}", found=f"{there.names}"[:160], do=_DO)

@@ -58,6 +58,7 @@ FAILED: Mapping[str, str] = {
     "image_too_small": "a side of the image is a single pixel",
     "image_unreadable": "the image cannot be decoded: truncated, damaged, or no image",
     "json_unreadable": "the json beside the image cannot be parsed",
+    "row_failed": "it killed, or held up, each process that looked at it alone",
     "score_not_finite": "the score is not a finite number",
     "shard_empty": "the pool shard holds no samples (counted as one row)",
     "shard_truncated": "the pool shard ends in the middle of a sample (counted as one row)",

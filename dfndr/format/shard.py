@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dfndr import storage
 from dfndr.errors import FormatError
+from dfndr.format.footers import check_footer
 from dfndr.format.schema import Space
 from dfndr.format.storage_types import encode, stored_type
 from dfndr.storage import Stored
@@ -16,10 +18,12 @@ from dfndr.storage import Stored
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 __all__ = [
     "map_vectors",
     "parquet_errors",
+    "parquet_file",
     "read_parquet",
     "row_types",
     "rows_path",
@@ -135,9 +139,7 @@ def map_vectors(path: str, space: Space, rows: int) -> npt.NDArray[Any]:
 
 def read_parquet(path: str, rows: int, columns: Iterable[str] | None = None) -> pa.Table:
     """Read a local shard's Parquet; raises FormatError where it is damaged or holds another number of rows."""
-    import pyarrow.parquet as pq
-
-    with parquet_errors(path), pq.ParquetFile(path) as file:
+    with parquet_file(path) as file:
         if file.metadata.num_rows != rows:
             raise FormatError(path, expected=f"{rows} rows", found=f"{file.metadata.num_rows} rows", do=_DO)
         return file.read(columns=None if columns is None else list(columns))
@@ -150,6 +152,29 @@ def parquet_errors(path: str) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last of columns whose names are no UTF-8
         found = str(error).partition("\n")[0]
         raise FormatError(path, expected="a whole Parquet file", found=found, do=_DO) from error
+
+
+@contextmanager
+def parquet_file(path: str, source: BinaryIO | None = None) -> Iterator[pq.ParquetFile]:
+    """Open a local Parquet file, or one that is open already at `source`.
+
+    Raises FormatError, also for what is read inside of the `with`, where it is damaged, and before anything is read
+    where its footer promises what cannot be there.
+    """
+    import pyarrow.parquet as pq
+
+    with parquet_errors(path), pq.ParquetFile(path if source is None else source) as file:
+        check_footer(file.metadata, _size(path, source), path)
+        yield file
+
+
+def _size(path: str, source: BinaryIO | None) -> int:
+    if source is None:
+        return storage.size_of(path)
+    place = source.tell()
+    size = source.seek(0, io.SEEK_END)
+    source.seek(place)
+    return size

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-from dfndr_builders.stage import POOL_SCHEMA, Step
+from dfndr_builders.stage import POOL_SCHEMA, Step, good_rows
 from dfndr_builders.work import Job, Unit
 
 from dfndr.errors import DataError
@@ -55,13 +55,15 @@ class Harm:
     folder: str = ""
     pids: str = ""
     """A folder in which who is harmed leaves a file with the number of the process for a name."""
+    is_light: bool = False
+    """Whether it runs before any model does, as what decodes pictures for a measure or a thumbnail."""
 
     def schema(self, given: pa.Schema) -> pa.Schema:
         return given
 
     def open(self) -> Step:
         def step(table: pa.Table) -> pa.Table:
-            if self.key in table["key"].to_pylist() and self._is_due():
+            if self.key in (table["key"][row].as_py() for row in good_rows(table)) and self._is_due():
                 if self.pids:
                     Path(self.pids, str(os.getpid())).touch()
                 HARMS[self.kind]()

@@ -1,5 +1,7 @@
 """Handing units out to workers that may die: who dies costs the unit a strike, and two strikes put it aside.
 
+After one, the unit is tried with care: rows that kill whoever looks at them fail alone (`guarded`).
+
 What a worker is, a process here or an actor of Ray elsewhere, is the business of a `Crew`.
 """
 
@@ -7,26 +9,40 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, TypeAlias
 
 from dfndr.errors import DataError
 from dfndr.format.manifest import Shard
 from dfndr.progress import Task
 from dfndr_builders.engines.counted import counting
+from dfndr_builders.engines.guarded import guarded
 from dfndr_builders.engines.strikes import MOST, Strikes
-from dfndr_builders.work import Job, Unit
+from dfndr_builders.work import Doing, Job, Unit
 
 __all__ = ["Crew", "Died", "News", "Opened", "Order", "Worker", "done_by", "obey"]
 
 
+_ROW_TIMEOUT_S = 30.0
+_ROWS_OF_UNIT_TIMEOUT = 10
+"""A row that is looked at alone may take so long, or this part of the time that a unit may take where that is less."""
+_LONGER = 4
+"""How many times as long a unit may take that is tried with care."""
+
+
 @dataclass(frozen=True)
 class Order:
-    """What a worker is told to do: a unit; where it has strikes against it, only to count its rows as failed."""
+    """What a worker is told to do: a unit; with strikes against it with care, with the most only to count its rows."""
 
     unit: Unit
     strikes: tuple[str, ...] = ()
+    row_timeout_s: float = _ROW_TIMEOUT_S
+
+    @property
+    def is_to_count(self) -> bool:
+        """Whether its rows are only counted."""
+        return len(self.strikes) >= MOST
 
 
 @dataclass(frozen=True)
@@ -103,14 +119,18 @@ class _Shift:
     def _next(self, units: Iterator[Unit]) -> Order | None:
         for unit in units:
             strikes = self.strikes.against(unit)
+            order = Order(unit, row_timeout_s=self._row_timeout_s())
             if len(strikes) < MOST:
-                return Order(unit)
-            self._put_aside(Order(unit), strikes)
+                return replace(order, strikes=tuple(strikes))
+            self._put_aside(order, strikes)
         return self.again.popleft() if self.again else None
 
+    def _row_timeout_s(self) -> float:
+        return min(_ROW_TIMEOUT_S, (self.unit_timeout_s or _ROW_TIMEOUT_S * 10) / _ROWS_OF_UNIT_TIMEOUT)
+
     def _put_aside(self, order: Order, strikes: Sequence[str]) -> None:
-        told = Order(order.unit, tuple(strikes))
-        if self.on_failed == "count" and not order.strikes:
+        told = replace(order, strikes=tuple(strikes))
+        if self.on_failed == "count" and not order.is_to_count:
             self.again.append(told)
         else:
             self.failed.append(told)
@@ -134,15 +154,20 @@ class _Shift:
                 raise news
         now = time.monotonic()
         for worker, at in list(self.busy.items()):
-            if self.unit_timeout_s and at.since and now - at.since > self.unit_timeout_s:
-                self._lose(worker, Died(f"it took longer than {self.unit_timeout_s:g} s and was killed"), task)
+            limit_s = self._limit_s(at.order)
+            if limit_s and at.since and now - at.since > limit_s:
+                self._lose(worker, Died(f"it took longer than {limit_s:g} s and was killed"), task)
+
+    def _limit_s(self, order: Order) -> float:
+        """Return how long an order may take, 0 for as long as it likes."""
+        return (self.unit_timeout_s or 0.0) * (_LONGER if order.strikes else 1)
 
     def _patience(self) -> float | None:
         """Return for how long nothing may be heard before somebody has taken too long."""
-        begun = [at.since for at in self.busy.values() if at.since is not None]
-        if not self.unit_timeout_s or len(begun) < len(self.busy):
+        ends = [at.since + self._limit_s(at.order) for at in self.busy.values() if at.since is not None]
+        if not self.unit_timeout_s or len(ends) < len(self.busy):
             return 1.0 if self.unit_timeout_s else None
-        return max(0.0, min(begun) + self.unit_timeout_s - time.monotonic()) + 0.01
+        return max(0.0, min(ends) - time.monotonic()) + 0.01
 
     def _lose(self, worker: Worker, news: Died, task: Task) -> None:
         worker.end()
@@ -155,7 +180,7 @@ class _Shift:
             return
         strikes = self.strikes.add(at.order.unit, news.how)
         if len(strikes) < MOST:
-            self.again.append(at.order)
+            self.again.append(replace(at.order, strikes=tuple(strikes)))
         else:
             self._put_aside(at.order, strikes)
 
@@ -211,6 +236,8 @@ def _too_many_strikes(job: Job, failed: Sequence[Order]) -> DataError:
     )
 
 
-def obey(job: Job, order: Order, do: Callable[[Unit], Shard]) -> Shard:
+def obey(job: Job, order: Order, do: Doing) -> Shard:
     """Follow an order, as a worker: `do` is the function that the opened job gave."""
-    return counting(job, order.strikes).open()(order.unit) if order.strikes else do(order.unit)
+    if order.is_to_count:
+        return counting(job, order.strikes).open()(order.unit)
+    return do(order.unit, guarded(job, order.row_timeout_s) if order.strikes else None)

@@ -67,6 +67,6 @@ def _is_counted(root: str, path: str) -> bool:
         return False
     try:
         record = json.loads(storage.read_bytes(storage.join(root, path)))
-        return "unit_failed" in record["failed"]
+        return bool({"unit_failed", "row_failed"} & set(record["failed"]))
     except (ValueError, KeyError, TypeError, RecursionError):
         return False  # a damaged record is no record

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from dfndr import storage
 from dfndr.errors import FormatError, PoolError
 from dfndr.format.schema import Space
-from dfndr.format.shard import parquet_errors, row_types
+from dfndr.format.shard import parquet_errors, parquet_file, row_types
 from dfndr.format.storage_types import read_type
 from dfndr_builders.imports.beside import split_of
 from dfndr_builders.imports.layout import (
@@ -134,13 +134,18 @@ class ClipRetrieval:
     def _metadata_tables(self, shard: PoolShard) -> Iterator[pa.Table]:
         path = self._metadata(self._number(shard))
         wanted = [field.name for field in self._columns]
-        with storage.open_read(path) as file, parquet_errors(path), pq.ParquetFile(file) as metadata:
+        with storage.open_read(path) as file, parquet_file(path, file) as metadata:
             missing = sorted(set(wanted) - set(metadata.schema_arrow.names))
             if missing:
                 do = "Import the partitions that differ on their own."
                 raise FormatError(path, expected="the first partition's columns", found=f"no {missing}", do=do)
             for batch in metadata.iter_batches(batch_size=_ROWS):
                 yield pa.Table.from_batches([batch])
+
+    def _rows_of_metadata(self, number: str) -> int:
+        path = self._metadata(number)
+        with storage.open_read(path) as file, parquet_file(path, file) as metadata:
+            return int(metadata.metadata.num_rows)
 
     def _about(self, table: pa.Table) -> dict[str, list[Any]]:
         """Return the columns of a table of metadata as they are called here."""
@@ -164,7 +169,7 @@ class ClipRetrieval:
         schema, number = self.schema(), self._number(shard)
         maps = {space.name: self._mapped(space, number) for space in self.spaces()}
         kinds = {space.name: read_type(space.dtype) for space in self.spaces()}
-        rows = pq.read_metadata(self._metadata(number)).num_rows
+        rows = self._rows_of_metadata(number)
         for name, vectors in maps.items():
             if len(vectors) != rows:
                 do = "Files of one number belong together row by row: these do not, so nothing was taken from them."

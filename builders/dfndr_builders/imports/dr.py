@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dfndr import storage
 from dfndr.errors import DataError, PoolError, UsageError
 from dfndr.format.schema import Space
-from dfndr.format.shard import parquet_errors
+from dfndr.format.shard import parquet_file
 from dfndr.format.storage_types import read_type
 from dfndr.format.uid import unpack_uids
 from dfndr.views import parse_views
@@ -180,8 +179,8 @@ class Reinforced:
         if self.layout is None:
             return None
         place = path.removesuffix(".tar") + ".parquet"
-        with storage.open_read(place) as file, parquet_errors(place):
-            return pq.read_table(file).replace_schema_metadata(None)
+        with storage.open_read(place) as file, parquet_file(place, file) as opened:
+            return opened.read().replace_schema_metadata(None)
 
     @property
     def has_pictures(self) -> bool:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from dfndr import storage
 from dfndr.errors import FormatError, PoolError
-from dfndr.format.shard import parquet_errors, row_types
+from dfndr.format.shard import parquet_errors, parquet_file, row_types
 from dfndr_builders.imports.layout import uid_without_image
 from dfndr_builders.imports.pieces import rows_of_piece
 from dfndr_builders.pools.base import PoolShard
@@ -56,8 +56,8 @@ def ranges_of(paths: Sequence[str], row_bytes: int) -> list[Rows]:
     """Return the rows of files in pieces of about 256 MB of vectors."""
     most, found = rows_of_piece(row_bytes), []
     for path in paths:
-        with storage.open_read(path) as file, parquet_errors(path):
-            rows = pq.read_metadata(file).num_rows
+        with storage.open_read(path) as file, parquet_file(path, file) as opened:
+            rows = opened.metadata.num_rows
         found += [Rows(path, start, min(start + most, rows)) for start in range(0, rows, most)]
     return found
 
@@ -70,7 +70,7 @@ def schema_of(path: str) -> pa.Schema:
 
 def batches(rows: Rows, schema: pa.Schema, columns: Sequence[str]) -> Iterator[pa.Table]:
     """Yield some columns of the rows, 1,024 at a time; raises FormatError where the file has another schema."""
-    with storage.open_read(rows.path) as source, parquet_errors(rows.path), pq.ParquetFile(source) as file:
+    with storage.open_read(rows.path) as source, parquet_file(rows.path, source) as file:
         for name in columns:
             there = file.schema_arrow.field(name).type if name in file.schema_arrow.names else "no such column"
             if there != schema.field(name).type:

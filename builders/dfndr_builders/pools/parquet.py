@@ -11,7 +11,8 @@ from typing import cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dfndr.errors import PoolError
+from dfndr.errors import FormatError, PoolError
+from dfndr.format.footers import check_footer
 from dfndr_builders.pools.base import PoolShard
 from dfndr_builders.pools.columns import BATCH_ROWS, ColumnsPool
 from dfndr_builders.pools.files import Damaged, PoolFile, damage, files_of, shards_of
@@ -84,4 +85,10 @@ def _next(batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
 
 def _opened(file: PoolFile) -> pq.ParquetFile:
     with damage():
-        return pq.ParquetFile(pa.PythonFile(cast("io.IOBase", file), mode="r"))
+        opened = pq.ParquetFile(pa.PythonFile(cast("io.IOBase", file), mode="r"))
+        size_bytes = file.seek(0, io.SEEK_END)
+    try:
+        check_footer(opened.metadata, size_bytes, "its footer")
+    except FormatError as error:
+        raise Damaged(str(error)) from error
+    return opened
