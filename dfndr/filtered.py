@@ -50,4 +50,6 @@ def filtered(
                 raise FormatError(path, expected=f"{rows} rows", found=told, do=do)
         if without is not None:
             where = where & ~pc.field("uid").isin(without.combine_chunks())
-        return found.to_table(columns=None if columns is None else list(columns), filter=where)
+        table = found.to_table(columns=None if columns is None else list(columns), filter=where)
+        table.validate(full=True)
+        return table

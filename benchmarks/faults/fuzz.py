@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import json
+import logging
 import os
 import resource
 import subprocess
@@ -25,6 +26,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 from random import Random
+from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parents[2])]
 
@@ -65,16 +67,19 @@ def fault_of(reader: Reader, read: object, data: bytes) -> tuple[str, str]:
     finally:
         _, allocated = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    took = max(allocated, _peak_bytes() - before)
+    took = max(allocated, _peak_bytes() - before if before else 0)
     if took > reader.cap_bytes:
         return "memory", f"{took:,} bytes for a file of {len(data):,}"
     return found, said
 
 
 def _peak_bytes(*, reset: bool = False) -> int:
-    """Return the most memory that was resident since the last reset."""
+    """Return the most memory that was resident since the last reset; 0 where the system does not tell."""
     if reset:
-        Path("/proc/self/clear_refs").write_text("5")
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+        except OSError:
+            return 0
     told = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(told.split()[1]) * 1024
 
@@ -82,6 +87,7 @@ def _peak_bytes(*, reset: bool = False) -> int:
 def work(name: str, given: argparse.Namespace) -> None:
     """Be the process that reads: a line of JSON for each fault, and one with the counts at the end."""
     warnings.simplefilter("ignore")
+    logging.disable()
     reader = READERS[name]
     with tempfile.TemporaryDirectory() as folder:
         whole, read = reader.open(Path(folder))
@@ -107,8 +113,7 @@ def run(name: str, given: argparse.Namespace) -> Counter[str]:
     counts: Counter[str] = Counter()
     first, found = 0, Path(given.folder, "found")
     found.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile() as place, tempfile.TemporaryDirectory() as folder:
-        whole, _ = READERS[name].open(Path(folder))
+    with tempfile.TemporaryFile() as place:
         while first < given.inputs:
             command = [sys.executable, __file__, "--work", name, "--inputs", str(given.inputs), "--first", str(first)]
             command += ["--seed", str(given.seed), "--place", str(place.fileno())]
@@ -126,12 +131,20 @@ def run(name: str, given: argparse.Namespace) -> Counter[str]:
             else:
                 counts.update({key: count for key, count in lines[-1]["counts"].items() if key in ("read", "refused")})
                 first = given.inputs
-            for fault in faults:
-                counts[fault["found"]] += 1
-                kept = found / f"{''.join(letter if letter.isalnum() else '-' for letter in name)}-{fault['number']}"
-                kept.write_bytes(damaged(name, whole, given.seed, fault["number"]))
-                print(f"  {kept.name}: {fault['said']}", flush=True)
+            counts.update(fault["found"] for fault in faults)
+            _keep(name, faults, given.seed, found)
     return counts
+
+
+def _keep(name: str, faults: list[dict[str, Any]], seed: int, found: Path) -> None:
+    if not faults:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        whole, _ = READERS[name].open(Path(folder))
+    for fault in faults:
+        kept = found / f"{''.join(letter if letter.isalnum() else '-' for letter in name)}-{fault['number']}"
+        kept.write_bytes(damaged(name, whole, seed, fault["number"]))
+        print(f"  {kept.name}: {fault['said']}", flush=True)
 
 
 def main() -> None:

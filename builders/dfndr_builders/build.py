@@ -76,7 +76,7 @@ def build(
     """
     read, text = read_recipe(recipe)
     root = os.fspath(out)
-    context = Context(read, text, Path(recipe).resolve().parent, root, device, progress, engine)
+    context = Context(read, text, Path(recipe).resolve().parent, root, device, progress, engine, replace=replace)
     with claimed(root, read.digest, replace=replace, shared=engine.shared):
         if retry_failed:
             forget(root)

@@ -43,6 +43,8 @@ class Context:
     engine: Engine = field(default_factory=Inline)
     filter: str = ""
     """The folder of the filter that the recipe trained, relative to the root."""
+    replace: bool = False
+    """Whether what is there may give way to something else."""
     drift: dict[str, Mapping[str, float]] = field(default_factory=dict)
     """How far vectors of pictures decoded the fast way are from the exact ones, by encoder."""
     files: dict[str, Stored] = field(default_factory=dict)
@@ -159,5 +161,8 @@ def _revisions(models: Iterable[OpenModel]) -> dict[str, dict[str, str]]:
 
 
 def listing(pool: Pool) -> list[list[object]]:
-    """Return what a phase remembers of a pool's shards: each one's base name and size."""
-    return [[shard.name.rsplit("/", 1)[-1], shard.size_bytes] for shard in pool.shards()]
+    """Return what a digest holds of a pool's shards: each one's base name and size, and those of its files."""
+    return [
+        [shard.name.rsplit("/", 1)[-1], shard.size_bytes, *([shard.files] if shard.files else [])]
+        for shard in pool.shards()
+    ]

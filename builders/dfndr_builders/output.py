@@ -20,7 +20,7 @@ LOCK = ".dfndr-lock"
 """The file that whoever changes a dataset's folder holds locked."""
 
 _OURS = re.compile(
-    r"(train|validation)-[0-9]{5,}-[0-9a-f]{8}\.(parquet|npy)|[0-9]{5,}\.(json|strike-[0-9])|claims"
+    r"(train|validation)-[0-9]{5,}-[0-9a-f]{8}\.(parquet|npy)|[0-9]{5,}\.(json|origin|strike-[0-9])|claims"
     r"|(duplicates|contaminated|rows|log)-[0-9a-f]{8}\.parquet"
 )
 _FOLDERS = ("rows", "problems", "models", "audit", "removed", *get_args(Modality))
@@ -68,10 +68,8 @@ def sweep(root: str, manifest: Manifest, *, folders: Sequence[str] = (*_FOLDERS,
     """Delete what earlier builds left in some folders of a finished dataset and its manifest does not name."""
     wanted = {stored.path for shard in manifest.shards for stored in shard.files.values()}
     wanted |= {stored.path for stored in manifest.files.values()}
-    wanted |= {
-        f"{records_folder('', str(manifest.provenance.get('phase')))}/{shard.index:05d}.json".lstrip("/")
-        for shard in manifest.shards
-    }
+    records = records_folder("", str(manifest.provenance.get("phase"))).lstrip("/")
+    wanted |= {f"{records}/{shard.index:05d}.{kind}" for shard in manifest.shards for kind in ("json", "origin")}
     for folder in folders:
         for path in storage.list_files(storage.join(root, folder)):
             is_ours = folder == "models" or _OURS.fullmatch(path.rpartition("/")[2])

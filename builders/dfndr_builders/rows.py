@@ -32,7 +32,8 @@ class PoolRows:
 
     def units(self) -> list[Unit]:
         """Return one unit for each shard."""
-        return [Unit(number, "train", number, number + 1) for number in range(len(self.pool.shards()))]
+        shards = enumerate(self.pool.shards())
+        return [Unit(number, "train", number, number + 1, shard.name, shard.look) for number, shard in shards]
 
     def schema(self) -> pa.Schema:
         """Return the pool's schema."""
@@ -111,7 +112,7 @@ class SelectedRows:
                         joined = joined.append_column(schema.field(name), pictures[name])
                     yield joined.cast(schema)
             if places:
-                do = "The pool changed since it was scored: build into another folder, or put the pool back."
+                do = "The pool changed after it was scored. Run the same command again: what changed is scored again."
                 raise DataError(
                     f"pool shard {self.pool.shards()[shard].name}",
                     expected=f"the {len(scored)} selected rows",

@@ -27,6 +27,7 @@ from dfndr.models import EncoderSpec
 from dfndr.storage import Stored
 from dfndr_builders.ahead import Looking, ahead
 from dfndr_builders.clock import Clock
+from dfndr_builders.origins import Content, Origin, read_origin, write_origin
 from dfndr_builders.stage import HAPPENED, Stage, encoders_shown, parted
 from dfndr_builders.timings import Spent
 from dfndr_builders.vectors import vectors_of
@@ -43,12 +44,18 @@ _PROBLEM_COLUMNS = ("uid", "key", "problem", "detail", "source")
 
 @dataclass(frozen=True)
 class Unit:
-    """One shard's worth of work: what its source understands by [start, stop), and where the result goes."""
+    """One shard's worth of work: what its source understands by [start, stop), and where the result goes.
+
+    `name` and `look` are what its part of a pool is called, and how it looks from outside; "" where all that its rows
+    depend on is in the phase's digest.
+    """
 
     index: int
     split: str
     start: int
     stop: int
+    name: str = ""
+    look: str = ""
 
 
 class Source(Protocol):
@@ -112,16 +119,23 @@ class Job:
         encoders = [open_encoder(spec) for spec in self.encoders]
         shown = [open_encoder(spec) for spec in encoders_shown(self.stage)]
 
-        def ready(unit: Unit, source: Source, looking: Looking) -> Iterator[pa.Table]:
-            for given in _rebatched(source.read(unit)):
+        def ready(tables: Iterator[pa.Table], unit: Unit, looking: Looking) -> Iterator[pa.Table]:
+            for given in _rebatched(tables):
                 table = _same_rows(given, measure(given), unit)
                 looking.look(table)
                 yield table
 
         def run(unit: Unit, source: Source | None = None) -> Shard:
-            clock = Clock(encoders)
-            with Looking(shown) as looking, ahead(ready(unit, source or self.source, looking)) as tables:
-                return through(unit, tables, clock)
+            if (same := self._unchanged(unit)) is not None:
+                on_rows(same.rows_in)
+                return same
+            clock, content, given = Clock(encoders), Content(), (source or self.source).read(unit)
+            rows = content.of(given) if unit.look else given
+            with Looking(shown) as looking, ahead(ready(rows, unit, looking)) as tables:
+                shard = through(unit, tables, clock)
+            if unit.look:
+                write_origin(self._records, unit.index, Origin(unit.name, unit.look, content.sha256()))
+            return shard
 
         def through(unit: Unit, tables_in: Iterator[pa.Table], clock: Clock) -> Shard:
             rows_in, happened = 0, Counter[str]()
@@ -149,6 +163,24 @@ class Job:
 
         return run
 
+    @property
+    def _records(self) -> str:
+        return records_folder(self.root, self.phase)
+
+    def _unchanged(self, unit: Unit) -> Shard | None:
+        """Return the shard of a unit that was done, where its part of the pool looks changed and holds what it held."""
+        known = read_origin(self._records, unit.index) if unit.look else None
+        shard = None if known is None else _record(self.root, self.phase, unit)
+        if known is None or shard is None:
+            return None
+        content = Content()
+        for _ in content.of(self.source.read(unit)):
+            pass
+        if content.sha256() != known.content:
+            return None
+        write_origin(self._records, unit.index, Origin(unit.name, unit.look, known.content))
+        return shard
+
     def _commit(
         self,
         unit: Unit,
@@ -173,7 +205,7 @@ class Job:
         }
         shard = Shard(unit.index, unit.split, rows_in, len(rows), files, failed=failed, notes=notes)
         text = json.dumps(shard.to_json(), indent=1, sort_keys=True) + "\n"
-        storage.put(records_folder(self.root, self.phase), f"{unit.index:05d}.json", text.encode())
+        storage.put(self._records, f"{unit.index:05d}.json", text.encode())
         return shard
 
 
@@ -192,7 +224,15 @@ def recorded(root: str, phase: str, units: Sequence[Unit]) -> dict[int, Shard]:
 
 
 def record_of(root: str, phase: str, unit: Unit) -> Shard | None:
-    """Return a unit's shard where it is done, None where it is not."""
+    """Return a unit's shard where it is done, of a pool that looks as it did, None where it is not."""
+    shard = _record(root, phase, unit)
+    if shard is None or not unit.look:
+        return shard
+    origin = read_origin(records_folder(root, phase), unit.index)
+    return shard if origin is not None and (origin.name, origin.look) == (unit.name, unit.look) else None
+
+
+def _record(root: str, phase: str, unit: Unit) -> Shard | None:
     path = storage.join(records_folder(root, phase), f"{unit.index:05d}.json")
     if not storage.exists(path):
         return None

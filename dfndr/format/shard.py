@@ -142,7 +142,9 @@ def read_parquet(path: str, rows: int, columns: Iterable[str] | None = None) -> 
     with parquet_file(path) as file:
         if file.metadata.num_rows != rows:
             raise FormatError(path, expected=f"{rows} rows", found=f"{file.metadata.num_rows} rows", do=_DO)
-        return file.read(columns=None if columns is None else list(columns))
+        table = file.read(columns=None if columns is None else list(columns))
+        table.validate(full=True)
+        return table
 
 
 @contextmanager

@@ -35,6 +35,7 @@ HeadKind = Literal["linear", "mlp"]
 Vectors = TypeVar("Vectors", "torch.Tensor", "npt.NDArray[np.floating[Any]]")
 _START = {"clip": (1 / 0.07, 0.0), "siglip": (10.0, -10.0)}
 """Where scale and bias start: Radford et al. 2021, section 2.5; Zhai et al. 2023, section 3."""
+_WRONG = (KeyError, TypeError, ValueError, RuntimeError, RecursionError, UsageError, StorageError)
 _DO = "The head was altered or written by something else: fetch or train it again."
 
 
@@ -191,7 +192,7 @@ class Head(nn.Module):  # type: ignore[misc]
             _check_shapes(record, tensors)
             head = cls._of_record(record)
             head.load_state_dict(tensors)
-        except (KeyError, TypeError, ValueError, RuntimeError, RecursionError, UsageError, StorageError) as error:
+        except (*_WRONG, safetensors.SafetensorError) as error:
             found = f"{type(error).__name__}: {error}".splitlines()[0]
             raise FormatError(root, expected="a head as `Head.save` writes it", found=found, do=_DO) from error
         return head

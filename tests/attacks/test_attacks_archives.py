@@ -18,7 +18,9 @@ import torch
 from dfndr_builders.imports import Imported, arrays, import_dataset, open_layout
 from dfndr_builders.imports.arrays import npy_array, npz_arrays, tensor_arrays
 from dfndr_builders.imports.layout import Teacher
+from dfndr_builders.pools.webdataset import WebDatasetPool
 from support.layouts import npz, pth, unit
+from support.pools import seen, tar_of
 
 from dfndr.errors import DfndrError, FormatError
 
@@ -209,3 +211,17 @@ def test_parquet_of_no_vectors_or_of_another_type_is_an_error(tmp_path: Path) ->
     pq.write_table(pa.table({"uid": UIDS}), tmp_path / "none.parquet")
     with pytest.raises(FormatError, match="image__clip"):
         open_layout("parquet", str(tmp_path / "none.parquet"), ONE).spaces()
+
+
+@pytest.mark.parametrize("packing", ["", ":gz"])
+def test_a_tar_whose_header_promises_terabytes_ends_where_it_ends(tmp_path: Path, packing: str) -> None:
+    data = bytearray(tar_of([("a.txt", "text"), ("b.bin", "nobody reads it"), ("c.txt", "text")]))
+    head = slice(1024, 1536)
+    data[1024 + 124 : 1024 + 136] = b"\x80" + b"\0" * 4 + b"\x7f" + b"\xff" * 6  # base 256: some thousand terabytes
+    data[1024 + 148 : 1024 + 156] = b"        "
+    data[1024 + 148 : 1024 + 156] = b"%06o\0 " % sum(data[head])
+    (tmp_path / "0.tar").write_bytes(gzip.compress(data) if packing else data)
+    pool = WebDatasetPool((str(tmp_path / "0.tar"),))
+    began = time.process_time()
+    assert seen(pool) == [("a", "image_missing"), ("b", "shard_truncated")]
+    assert time.process_time() - began < 5

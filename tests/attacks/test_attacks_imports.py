@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import tarfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,24 @@ def test_vectors_of_another_dim_in_a_later_partition_are_an_error(tmp_path: Path
     layout = open_layout("clip-retrieval", str(given), TEACHERS)
     with pytest.raises(FormatError, match="8 dimensions"):
         import_dataset(layout, Imported("it", "CC0-1.0", TEACHERS), tmp_path / "out")
+
+
+def test_a_key_of_no_captions_beside_others_takes_nothing_from_a_sample(tmp_path: Path) -> None:
+    syn = b'{"syn_text_dfn_mscoco38k": ["one", "two"], "other": []}'
+    assert len(_import(tmp_path, _with("syn.json", syn))) == 3
+
+
+def test_a_member_that_ends_beyond_its_tar_is_an_error_before_memory_is_taken_for_it(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "0.tar", [*_good(0), *_good(1)])
+    data = bytearray(path.read_bytes())
+    data[124:136] = b"%011o\0" % 200_000_000
+    data[148:156] = b"        "
+    data[148:156] = b"%06o\0 " % sum(data[:512])
+    path.write_bytes(data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FormatError, match=r"0\.tar: .* ends beyond the file"):
+            open_layout("dr", str(path), TEACHERS).spaces()
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()

@@ -18,7 +18,6 @@ from support.tiny import write_dataset
 from dfndr import open_dataset
 from dfndr.errors import FormatError
 from dfndr.format import footers
-from dfndr.format.footers import check_footer
 from dfndr.format.shard import read_parquet
 
 UIDS = [f"{number:032x}" for number in range(4)]
@@ -50,7 +49,7 @@ def test_a_row_group_that_unpacks_to_more_than_anybody_wants_is_refused_by_every
         lambda: read_uids(path),
         lambda: open_layout("parquet", path, (Teacher("enc", "ViT-B-32", "openai"),)).shards(),
     ):
-        with pytest.raises(FormatError, match=r"at most 100 times their size, found one of .* that unpacks to 2,0"):
+        with pytest.raises(FormatError, match=r"at most 100 times the file.*, found one that unpacks to 2,"):
             read()
     whole = bomb(tmp_path / "1.parquet", 1 << 10)
     pool = ParquetPool((whole, path))
@@ -67,14 +66,6 @@ def test_more_rows_than_bytes_are_refused_and_a_datasets_own_files_are_not(tmp_p
     pq.write_table(pa.table({"uid": pa.nulls(2_000, pa.string()), "text": pa.nulls(2_000, pa.string())}), path)
     with pytest.raises(FormatError, match="one of 2,000 rows in"):
         read_parquet(path, 2_000)
-
-
-def test_a_footer_that_promises_more_than_the_file_has_is_refused(tmp_path: Path) -> None:
-    path = bomb(tmp_path / "0.parquet", 1 << 10)
-    metadata, size_bytes = pq.read_metadata(path), Path(path).stat().st_size
-    check_footer(metadata, size_bytes, path)
-    with pytest.raises(FormatError, match="row groups within the file's 100 bytes"):
-        check_footer(metadata, 100, path)
 
 
 def test_rows_beyond_counting_are_refused_and_real_files_are_not(tmp_path: Path) -> None:

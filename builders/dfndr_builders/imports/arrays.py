@@ -28,6 +28,7 @@ MOST_BYTES = 256_000_000
 """The arrays of a sample have at most so many bytes together."""
 
 _MAGIC = b"\x93NUMPY"
+_PIECE = 1 << 20
 _READERS = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
 _START = {1: 10, 2: 12}
 
@@ -84,9 +85,11 @@ def tensor_arrays(data: bytes, wanted: Callable[[str], bool]) -> Arrays:
     import torch
 
     with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-        unpacked = file.read(MOST_BYTES + 1)
-    if len(unpacked) > MOST_BYTES:
-        raise ValueError(f"more than {MOST_BYTES:,} bytes when unpacked")
+        unpacked = bytearray()
+        while piece := file.read(_PIECE):  # asked for all at once, it would take memory for all that it may be
+            unpacked += piece
+            if len(unpacked) > MOST_BYTES:
+                raise ValueError(f"more than {MOST_BYTES:,} bytes when unpacked")
     with zipfile.ZipFile(io.BytesIO(unpacked)) as archive:  # torch packs nothing; what is packed may be a bomb
         if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
             raise ValueError("compressed members, which torch does not write")

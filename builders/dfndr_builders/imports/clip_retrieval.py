@@ -140,6 +140,7 @@ class ClipRetrieval:
                 do = "Import the partitions that differ on their own."
                 raise FormatError(path, expected="the first partition's columns", found=f"no {missing}", do=do)
             for batch in metadata.iter_batches(batch_size=_ROWS):
+                batch.validate(full=True)
                 yield pa.Table.from_batches([batch])
 
     def _rows_of_metadata(self, number: str) -> int:

@@ -180,7 +180,9 @@ class Reinforced:
             return None
         place = path.removesuffix(".tar") + ".parquet"
         with storage.open_read(place) as file, parquet_file(place, file) as opened:
-            return opened.read().replace_schema_metadata(None)
+            table = opened.read().replace_schema_metadata(None)
+            table.validate(full=True)
+            return table
 
     @property
     def has_pictures(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tarfile
 import zipfile
@@ -54,6 +55,7 @@ def samples_of(
     given = 0
     try:
         with storage.open_read(path) as file, _opened(file, start) as tar:
+            size_bytes = file.seek(0, io.SEEK_END)
             while (member := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined]  # else it remembers every header
                 key, suffix = _key_and_suffix(member.name) if member.isreg() else ("", "")
@@ -69,6 +71,8 @@ def samples_of(
                 if member.size > MOST_BYTES:
                     found = f"{member.name} of {member.size:,} bytes"
                     raise FormatError(path, expected=f"members of at most {MOST_BYTES:,} bytes", found=found, do=_DO)
+                if member.offset_data + member.size > size_bytes:
+                    raise tarfile.ReadError(f"{member.name} ends beyond the file")
                 is_wanted = only is None or suffix in only
                 sample.members[suffix] = tar.extractfile(member).read() if is_wanted else b""  # type: ignore[union-attr]
     except tarfile.TarError as error:
@@ -146,7 +150,7 @@ def arrays_of(
             )
         if odd:
             return ("caption_failed", f"{len(texts[odd[0]])} of {odd[0]}, and {lengths[odd[0]]} have vectors"), {}, {}
-        captions = _below([given[f"{key}_emb"] for key in texts])
+        captions = _below([given[f"{key}_emb"] for key, found in texts.items() if found])
     return None, {"image_emb": given["image_emb"], "text_emb": given["text_emb"][:1], "caption_emb": captions}, texts
 
 

@@ -82,6 +82,7 @@ def batches(rows: Rows, schema: pa.Schema, columns: Sequence[str]) -> Iterator[p
             if first < rows.stop and first + count > rows.start:
                 place = first
                 for batch in file.iter_batches(_BATCH, row_groups=[group], columns=list(columns)):
+                    batch.validate(full=True)
                     start, stop = max(rows.start - place, 0), min(rows.stop - place, len(batch))
                     if start < stop:
                         yield pa.Table.from_batches([batch.slice(start, stop - start)])

@@ -23,11 +23,23 @@ _UID = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class PoolShard:
-    """A part of a pool that is read in one go, front to back: its place in the list, its name, its size if known."""
+    """A part of a pool that is read in one go, front to back: its place in the list, its name, its size if known.
+
+    `files` is a hash of the names and sizes of its files where it has several, and `changed` says when it was changed,
+    or what stands for that where it lies; "" where nothing does.
+    """
 
     index: int
     name: str
     size_bytes: int | None = None
+    files: str = ""
+    changed: str = ""
+
+    @property
+    def look(self) -> str:
+        """How it looks from outside, for who wants to know whether it changed."""
+        told = f"{self.name}\0{self.size_bytes}\0{self.files}\0{self.changed}"
+        return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 class Pool(Protocol):

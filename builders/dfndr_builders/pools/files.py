@@ -9,12 +9,14 @@ from types import TracebackType
 from dfndr import storage
 from dfndr.errors import DfndrError, PoolError, StorageError
 from dfndr_builders.pools.base import PoolShard
+from dfndr_builders.pools.looks import look_of
 from dfndr_builders.pools.patterns import expand
 
 __all__ = ["MAX_FILE_BYTES", "Damaged", "PoolFile", "base_name", "damage", "files_of", "folders_of", "shards_of"]
 
 MAX_FILE_BYTES = 256_000_000
 """A larger image, text or json is a problem, and is never read into memory."""
+_PIECE = 1 << 22
 
 
 class Damaged(Exception):
@@ -56,9 +58,14 @@ class PoolFile:
         return self._file.closed
 
     def read(self, size: int = -1) -> bytes:
-        """Return `size` bytes, fewer at the end only."""
+        """Return `size` bytes, fewer at the end only; no more memory is taken than the file is long."""
         try:
-            return self._file.read(size)
+            if size <= _PIECE:
+                return self._file.read(size)
+            found = bytearray()
+            while piece := self._file.read(min(size - len(found), _PIECE)):
+                found += piece
+            return bytes(found)
         except Exception as error:  # each remote file system has errors of its own
             found, do = str(error) or type(error).__name__, "Check the disk or the connection and run again."
             raise StorageError(self._path, expected="to read it", found=found, do=do) from error
@@ -114,6 +121,10 @@ def folders_of(patterns: Sequence[str]) -> list[str]:
 
 
 def shards_of(files: Sequence[str]) -> list[PoolShard]:
-    """Return a shard for each file, named by its base name; sizes of local files alone, as asking costs a request."""
-    sizes = [None if storage.is_remote(path) else storage.size_of(path) for path in files]
-    return [PoolShard(index, base_name(path), sizes[index]) for index, path in enumerate(files)]
+    """Return a shard for each file, named by its base name; a digest is made of the sizes of local files alone."""
+    return [_shard(index, path) for index, path in enumerate(files)]
+
+
+def _shard(index: int, path: str) -> PoolShard:
+    size_bytes, changed = look_of(path)
+    return PoolShard(index, base_name(path), None if storage.is_remote(path) else size_bytes, changed=changed)

@@ -14,6 +14,7 @@ from dfndr import storage
 from dfndr.errors import PoolError
 from dfndr_builders.pools.base import PoolShard, Sample, tables_of
 from dfndr_builders.pools.files import MAX_FILE_BYTES, PoolFile, folders_of
+from dfndr_builders.pools.looks import look_of
 from dfndr_builders.pools.parts import PartsPool
 
 __all__ = ["FolderPool"]
@@ -96,14 +97,16 @@ class FolderPool(PartsPool):
         ]
 
     def _shard(self, index: int, entries: Sequence[_Entry]) -> PoolShard:
-        """Return a shard whose name holds a hash of its files' names and sizes; remote sizes cost a request each."""
-        digest, total = hashlib.sha256(), 0
+        """Return a shard with a hash of its files' names and sizes; remote sizes cost a request each."""
+        digest, times, total = hashlib.sha256(), hashlib.sha256(), 0
         for entry in entries:
             for suffix, path in sorted(entry.parts.items()):
-                size = 0 if storage.is_remote(path) else storage.size_of(path)
+                size, changed = (0, "") if storage.is_remote(path) else look_of(path)
                 digest.update(f"{entry.key}\0{suffix}\0{size}\n".encode("utf-8", "surrogateescape"))
+                times.update(f"{changed}\n".encode())
                 total += size
-        return PoolShard(index, f"folder-{index:05d}-{digest.hexdigest()[:8]}", total or None)
+        name = f"folder-{index:05d}"
+        return PoolShard(index, name, total or None, files=digest.hexdigest(), changed=times.hexdigest())
 
     def read(self, shard: PoolShard) -> Iterator[pa.Table]:
         """Yield the shard's samples; raises StorageError for a file that may not be read."""

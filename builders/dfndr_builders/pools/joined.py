@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pyarrow as pa
@@ -34,7 +34,7 @@ class Joined:
 
     def shards(self) -> tuple[PoolShard, ...]:
         """List every pool's shards, numbered through."""
-        return tuple(PoolShard(number, shard.name, shard.size_bytes) for number, (_, shard) in enumerate(self._places))
+        return tuple(replace(shard, index=number) for number, (_, shard) in enumerate(self._places))
 
     def read(self, shard: PoolShard) -> Iterator[pa.Table]:
         """Yield the shard's rows."""

@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import pyarrow as pa
 
@@ -23,6 +23,7 @@ from dfndr_builders.pools.tars import StrictHeader
 __all__ = ["WebDatasetPool"]
 
 _LOG = logging.getLogger(__name__)
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,24 @@ def _opened(file: PoolFile) -> tarfile.TarFile:
 
 def _next(archive: tarfile.TarFile) -> tarfile.TarInfo | None:
     with damage():
+        _skip(archive)
         member = archive.next()
         archive.members = []  # type: ignore[attr-defined]  # else it remembers every header
         return member
+
+
+def _skip(archive: tarfile.TarFile) -> None:
+    """Go to where the next header begins; raises tarfile.ReadError where the stream ends before.
+
+    tarfile itself would go on reading an ended stream for as many blocks as a header promises.
+    """
+    tar: Any = archive
+    if tar.firstmember is not None:  # it was read when the tar was opened, and its data are still to come
+        return
+    stream = tar.fileobj
+    while (left := tar.offset - 1 - stream.tell()) > 0:
+        if not stream.read(min(left, _PIECE)):
+            raise tarfile.ReadError("unexpected end of data")
 
 
 def _data(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | None:
