@@ -10,6 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from dfndr_builders.build import build
+from dfndr_builders.engines.array import SlurmArray
+from dfndr_builders.engines.base import Engine
+from dfndr_builders.engines.inline import Inline
+from dfndr_builders.engines.on_ray import OnRay
+from dfndr_builders.engines.processes import Processes
+from dfndr_builders.output import LOCK
 from dfndr_builders.pools.glyphs import GlyphsPool
 from dfndr_builders.pools.swapped import Swapped
 from dfndr_builders.select import is_validation
@@ -20,6 +26,7 @@ from dfndr.errors import RecipeError, UsageError
 from dfndr.format.manifest import read_manifest
 from dfndr.nearest import encoder_of, nearest
 from dfndr.search import Index
+from dfndr.storage import locked
 from dfndr.verify import verify
 
 
@@ -162,12 +169,14 @@ def test_a_folder_that_holds_something_else_is_refused_untouched(tmp_path: Path)
         build(write_recipe(tmp_path), out / "thesis.tex", device="cpu")
 
 
-def test_two_builds_into_one_folder_do_not_mix(tmp_path: Path) -> None:
-    from dfndr.storage import locked
-
+@pytest.mark.parametrize(
+    "engine", [Inline(), Processes(1), OnRay(1), SlurmArray(0, 2)], ids=lambda one: type(one).__name__
+)
+def test_two_builds_into_one_folder_do_not_mix_whatever_their_engine(tmp_path: Path, engine: Engine) -> None:
     out = tmp_path / "out"
-    with locked(str(out), ".dfndr-lock"), pytest.raises(UsageError, match="one that is running"):
-        build(write_recipe(tmp_path), out, device="cpu")
+    with locked(str(out), LOCK), pytest.raises(UsageError, match="one that is running"):
+        build(write_recipe(tmp_path), out, device="cpu", engine=engine)
+    assert not (out / "phases").exists()
 
 
 def test_a_recipe_that_keeps_nothing_says_so_and_builds_an_empty_dataset(tmp_path: Path) -> None:
