@@ -1,7 +1,8 @@
 """The unit of work: a Job opens into a function Unit -> Shard, and whoever runs it, the bytes are the same.
 
-`todo` = planned - recorded: a unit is done when its record is there and the files it names have their sizes. The
-record is written after the files, so a killed run loses at most the units it was in the middle of.
+`todo` = planned - recorded: a unit is done when its record is there, the files it names have their sizes, and its part
+of a pool looks as it did. The record is written after the files, so a killed run loses at most the units it was in the
+middle of.
 """
 
 from __future__ import annotations

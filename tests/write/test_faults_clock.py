@@ -10,7 +10,6 @@ from pathlib import Path
 import dfndr_builders
 import pytest
 from dfndr_builders.build import build
-from dfndr_builders.engines.processes import Processes
 from support import faults
 
 import dfndr
@@ -48,14 +47,12 @@ def _is_call(node: ast.AST) -> bool:
     return isinstance(node, ast.Call)
 
 
-@pytest.mark.parametrize("engine", [None, Processes(1, unit_timeout_s=300)], ids=["inline", "processes"])
 def test_a_build_whose_clock_jumps_is_the_same_dataset(
-    built: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Processes | None
+    built: tuple[Path, Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe, undisturbed = built
     jumps = itertools.cycle([0.0, 4e7, -4e7, 1e9])
     monkeypatch.setattr(time, "time", lambda: next(jumps))
-    given = {} if engine is None else {"engine": engine}
-    assert build(recipe, tmp_path / "out", device="cpu", **given).digest == undisturbed.digest
+    assert build(recipe, tmp_path / "out", device="cpu").digest == undisturbed.digest
     monkeypatch.undo()
     assert verify(str(tmp_path / "out")).ok
