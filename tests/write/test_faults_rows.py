@@ -38,7 +38,7 @@ def problems_of(root: Path, shard: Shard) -> list[dict[str, str]]:
     ("kind", "engine", "said"),
     [
         ("kill", Processes(1), "a process was killed by SIGKILL; then a process was killed by SIGKILL"),
-        ("hang", Processes(1, unit_timeout_s=5.0), "a process took longer than 0.5 s; then a process took longer"),
+        ("hang", Processes(1, unit_timeout_s=8.0), "a process took longer than 0.8 s; then a process took longer"),
     ],
     ids=["kills", "hangs"],
 )

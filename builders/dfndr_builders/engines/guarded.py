@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from dfndr.errors import DataError
 from dfndr.images import BadImage, Picture
-from dfndr_builders.stage import Stage, good_rows, mark_problems, parted
+from dfndr_builders.stage import Stage, Step, good_rows, mark_problems, parted
 from dfndr_builders.work import Job, Source, Unit
 
 __all__ = ["Guarded", "guarded", "serve"]
@@ -30,8 +30,8 @@ __all__ = ["Guarded", "guarded", "serve"]
 _TRIES = 2
 """So many processes must end over a row: one may be killed by chance."""
 _SHORT_SIDE = 224
-_LATE = 1
-"""What a process that was held up ends with."""
+_LATE, _BROKEN = 1, 3
+"""The status of a process that was held up, which is the watchdog's, and of one that failed in another way."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,9 @@ class _Looker:
         self._process = self._pipe = None
         if status == _LATE:
             return f"a process took longer than {self._limit_s:g} s"
-        return f"a process was killed by {signal.Signals(-status).name}" if status < 0 else f"it ended with {status}"
+        if status < 0:
+            return f"a process was killed by {signal.Signals(-status).name}"
+        return f"a process ended with status {status}"
 
 
 def serve(handle: int, limit_s: float) -> None:
@@ -147,15 +149,22 @@ def serve(handle: int, limit_s: float) -> None:
     with open(os.devnull, "w") as nowhere:
         while True:
             try:
-                row = pa.ipc.open_stream(pipe.recv_bytes()).read_all()
+                given = pipe.recv_bytes()
             except (EOFError, OSError):
                 return
             faulthandler.dump_traceback_later(limit_s, exit=True, file=nowhere)
-            with suppress(Exception):  # what a row makes it raise is raised, or counted, by the worker
-                step(row)
-            _decode(row["image"][0].as_py())
+            try:
+                _look(step, pa.ipc.open_stream(given).read_all())
+            except MemoryError:
+                os._exit(_BROKEN)
             faulthandler.cancel_dump_traceback_later()
             pipe.send_bytes(b"done")
+
+
+def _look(step: Step, row: pa.Table) -> None:
+    with suppress(Exception):  # what a row makes it raise is raised, or counted, by the worker
+        step(row)
+    _decode(row["image"][0].as_py())
 
 
 def _decode(image: bytes | None) -> None:
