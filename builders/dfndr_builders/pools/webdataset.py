@@ -23,7 +23,7 @@ from dfndr_builders.pools.tars import StrictHeader
 __all__ = ["WebDatasetPool"]
 
 _LOG = logging.getLogger(__name__)
-_PIECE = 1 << 20
+_PIECE = 1 << 16
 
 
 @dataclass(frozen=True)
