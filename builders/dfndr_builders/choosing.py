@@ -70,7 +70,11 @@ def choose(context: Context, scored: Scored, derived: Sequence[Derivation]) -> C
         with context.timings.timed("select", digest) as timing, context.progress.task("select", total=None) as task:
             include, exclude = read_lists(context.recipe, context.folder)
             beside = [one.columns.paths() for one in derived]
-            chosen = select(scored.dataset(), rule, root, derived=beside, include=include, exclude=exclude)
+            # One folder for all selections of a build, which holds its output: so the next one finds what was left.
+            sorting = None if storage.is_remote(root) else str(Path(root).parent / "sorting")
+            chosen = select(
+                scored.dataset(), rule, root, derived=beside, include=include, exclude=exclude, sorting=sorting
+            )
             task.advance(chosen.step.rows_in)
             timing.rows = chosen.step.rows_in
         for name, absent in chosen.absent.items():

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 from dfndr_builders.build import build
+from dfndr_builders.select.database import open_database
 from support import faults
-from support.faults import assert_nothing_half_written, command, write_recipe
+from support.faults import assert_nothing_half_written, command
 
 from dfndr.errors import StorageError
 from dfndr.format.manifest import Manifest, read_manifest
@@ -51,7 +52,8 @@ def test_a_full_disk_is_said_wherever_it_fills_and_with_more_room_the_build_goes
             break
         said = capsys.readouterr().err.splitlines()
         failures.append(said[-1])
-        assert said[-1].startswith("error: ") and "The disk is full: free some room and run the same" in said[-1]
+        assert said[-1].startswith("error: ")
+        assert re.search("The disk is full: free some room and run the same|Make room in .*phases/sorting", said[-1])
         assert_nothing_half_written(out)
         assert not (out / "manifest.json").exists()
     assert len(failures) >= 5
@@ -66,16 +68,25 @@ def test_a_read_only_disk_is_said(built: tuple[Path, Manifest], small_disk: Path
         build(built[0], small_disk / "out", device="cpu")
 
 
-def test_no_room_for_sorting_is_said_and_names_the_temporary_folder(
+def test_a_build_sorts_in_its_own_folder_not_in_the_temporary_one(
+    built: tuple[Path, Manifest], tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remount(small_disk, "size=8k,nr_inodes=1")
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    assert build(built[0], tmp_path / "out", device="cpu").digest == built[1].digest
+    assert not (tmp_path / "out" / "phases" / "sorting").exists()
+
+
+def test_no_room_for_sorting_is_said_and_names_the_folder(
     tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
-    recipe = write_recipe(tmp_path / "recipe")
-    with pytest.raises(StorageError, match="TMPDIR"):
-        build(recipe, tmp_path / "out", device="cpu")
-    remount(small_disk, "size=8k,nr_inodes=1")
-    with pytest.raises(StorageError, match="TMPDIR"):
-        build(recipe, tmp_path / "out", device="cpu")
+    for sorting, named in ((None, "TMPDIR"), (str(small_disk / "sorting"), "Make room in .*/sorting")):
+        for size in ("size=64k", "size=8k,nr_inodes=1"):
+            remount(small_disk, size)
+            with pytest.raises(StorageError, match=named), open_database(sorting=sorting) as (database, _):
+                database.execute("CREATE TABLE many AS SELECT random() AS number FROM range(1000000)")
+            assert not list(small_disk.iterdir())
 
 
 @contextmanager
@@ -96,6 +107,6 @@ def test_a_limit_on_the_size_of_files_is_said_and_without_it_the_build_goes_on(
     for size_bytes in (100, 2_000, 12_000):
         with largest_file(size_bytes), pytest.raises(StorageError) as caught:
             build(recipe, tmp_path / "out", device="cpu")
-        assert "raise the limit" in str(caught.value) or "TMPDIR" in str(caught.value)
+        assert "raise the limit" in str(caught.value) or "phases/sorting" in str(caught.value)
         assert_nothing_half_written(tmp_path / "out")
     assert build(recipe, tmp_path / "out", device="cpu").digest == undisturbed.digest

@@ -10,9 +10,10 @@ import pytest
 from dfndr_builders.select import Rule, is_validation, read_selection, select
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.killed import killed_at
 from support.tiny import write_dataset
 
-from dfndr.dataset import Dataset
+from dfndr.dataset import Dataset, open_dataset
 from dfndr.errors import RecipeError
 
 
@@ -42,6 +43,20 @@ def test_a_column_that_a_database_would_take_for_the_score_is_not_taken(tmp_path
     columns = {"uid": uids, other: [str(9 - number) for number in range(6)], "dfn": pa.array(scores, pa.float32())}
     select(write_dataset(tmp_path, [3, 3], (), columns=columns), Rule("dfn", count=3), str(tmp_path / "selected"))
     assert {uid for _, _, uid in kept(tmp_path / "selected")} == brute_force(scores, uids, 3)
+
+
+def test_what_a_killed_selection_left_on_disk_is_deleted_by_the_next(tmp_path: Path) -> None:
+    scores, sorting = [0.1, 0.4, 0.2, 0.3], tmp_path / "phases" / "sorting"
+    dataset = scored(tmp_path / "s", scores)
+    assert killed_at(40, selected, dataset.root, str(tmp_path / "out"), str(sorting))
+    assert len(list(sorting.iterdir())) > 20
+    selected(dataset.root, str(tmp_path / "out"), str(sorting))
+    assert [row for _, row, _ in kept(tmp_path / "out")] == [1, 3]
+    assert not sorting.exists()
+
+
+def selected(scores: str, out: str, sorting: str) -> None:
+    select(open_dataset(scores), Rule("dfn", count=2), out, sorting=sorting)
 
 
 @pytest.mark.parametrize(("fraction", "rows"), [(0.3, 3), (0.15, 1), (0.2, 2), (1.0, 10), (0.05, 0)])

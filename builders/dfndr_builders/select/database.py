@@ -1,4 +1,4 @@
-"""DuckDB within a fixed amount of memory, in a temporary folder, and Ctrl-C in the middle of a query."""
+"""DuckDB within a fixed amount of memory, in a folder that goes with it, and Ctrl-C in the middle of a query."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dfndr import storage
 from dfndr.errors import DataError, MissingExtra, StorageError
 
 __all__ = ["interruptible", "literal", "number", "open_database", "quoted", "rows_of"]
@@ -18,28 +19,45 @@ _MEMORY = "1GB"
 
 
 @contextmanager
-def open_database(threads: int = 2) -> Iterator[tuple[Any, Path]]:
-    """Open a database, and the temporary folder it is in.
+def open_database(threads: int = 2, *, sorting: str | None = None) -> Iterator[tuple[Any, Path]]:
+    """Open a database, and the folder it is in, which goes when it is closed.
 
-    Raises StorageError where there is no room to sort in, and DataError where the data cannot be sorted.
+    `sorting` names that folder, local and nobody else's at the time; what a killed process left in it is deleted first.
+    By default it is made in the system's temporary folder. Raises StorageError where there is no room to sort in, and
+    DataError where the data cannot be sorted.
     """
     try:
         import duckdb
     except ImportError as error:
         raise MissingExtra.of("duckdb", "build") from error
     try:
-        with tempfile.TemporaryDirectory() as folder, duckdb.connect(str(Path(folder) / "select.duckdb")) as database:
+        with _folder(sorting) as folder, duckdb.connect(str(folder / "select.duckdb")) as database:
             database.execute(
-                f"SET memory_limit = '{_MEMORY}'; SET temp_directory = {literal(folder)}; SET threads = {threads}"
+                f"SET memory_limit = '{_MEMORY}'; SET temp_directory = {literal(str(folder))}; SET threads = {threads}"
             )
-            yield database, Path(folder)
+            yield database, folder
     except (duckdb.IOException, duckdb.OutOfMemoryException, OSError) as error:
-        found, do = str(error).splitlines()[0], "Make room in the temporary folder (TMPDIR), and run again."
+        place = f"in {sorting}" if sorting else "in the temporary folder (TMPDIR)"
+        found, do = str(error).splitlines()[0], f"Make room {place}, and run again."
         raise StorageError("select", expected="room to sort the scores", found=found, do=do) from error
     except duckdb.Error as error:
         do = "Delete that phase's folder if a file is damaged, and run again; else report this."
         found = str(error).splitlines()[0]
         raise DataError("select", expected="scores that can be read and compared", found=found, do=do) from error
+
+
+@contextmanager
+def _folder(sorting: str | None) -> Iterator[Path]:
+    if sorting is None:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+        return
+    storage.remove_folder(sorting)
+    Path(sorting).mkdir(parents=True)
+    try:
+        yield Path(sorting)
+    finally:
+        storage.remove_folder(sorting)
 
 
 def interruptible(database: Any, work: Callable[[Any], T]) -> T:  # noqa: ANN401  duckdb is imported late

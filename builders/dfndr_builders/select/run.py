@@ -43,16 +43,18 @@ def select(
     include: Uids | None = None,
     exclude: Uids | None = None,
     threads: int = 2,
+    sorting: str | None = None,
 ) -> Selection:
     """Write the selection's files into `out`, `selection.json` last, and return what it says.
 
     `<split>.parquet` has shard int32, row int32, uid, score, the fused scores and deciles, in the pool's order; `shard`
     and `row` point into the dataset of scores. `audit.parquet` says which duplicate went because of which row, and
     `dropped_samples.parquet` shows some of what was dropped. `derived` are columns made from all rows: each a list of
-    local Parquet files, one per shard, that go with the rows. Raises RecipeError where there is no such column.
+    local Parquet files, one per shard, that go with the rows. What is sorted on disk lies in the folder `sorting`; see
+    `open_database`. Raises RecipeError where there is no such column.
     """
     rule.check()
-    with open_database(threads) as (opened, folder):
+    with open_database(threads, sorting=sorting) as (opened, folder):
 
         def work(database: Any) -> tuple[Selection, list[Stored]]:  # noqa: ANN401
             frame = open_frame(database, scores, derived, needed=columns_needed(rule), folder=folder)
