@@ -10,7 +10,7 @@ import os
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -80,6 +80,15 @@ def search(
     index: Annotated[
         str | None, typer.Option(help="Load the index saved here, or save it here where there is none.")
     ] = None,
+    kind: Annotated[
+        Literal["auto", "exact", "ivf", "ivfpq", "hnsw"], typer.Option(help="What kind of index to build.")
+    ] = "auto",
+    max_memory_mb: Annotated[
+        float | None, typer.Option(help="What the index may hold beside mapped files; chooses the kind.")
+    ] = None,
+    max_latency_ms: Annotated[
+        float | None, typer.Option(help="How long one query may take (median, measured); chooses the kind.")
+    ] = None,
     pretrained: Annotated[
         str | None, typer.Option(help="Where the encoder's weights are, if not where recorded.")
     ] = None,
@@ -97,13 +106,16 @@ def search(
         given = "none" if text is None and image is None and uid is None else "more than one"
         raise UsageError("search", expected="one of TEXT, --image and --uid", found=given, do="Give just one.")
     opened = open_dataset(dataset, progress=console_progress())
-    # One search alone is done sooner by looking at every vector than by making lists of them.
+    # One search alone is done sooner by looking at every vector than by making an index of them.
+    alone = index is None and kind == "auto" and max_memory_mb is None and max_latency_ms is None
     ready = opened_index(
         opened,
         space,
         index,
-        kind="exact" if index is None else "auto",
-        progress=SILENT if index is None else console_progress(),
+        kind="exact" if alone else kind,
+        max_memory=None if max_memory_mb is None else round(max_memory_mb * 1e6),
+        max_latency_ms=max_latency_ms,
+        progress=SILENT if alone else console_progress(),
     )
     if ready.measured is not None:
         typer.echo(f"{ready!r}: of a sample's ten nearest it finds {ready.recall_at_10:.1%}", err=True)

@@ -14,20 +14,38 @@ __all__ = ["encoder_of", "nearest", "opened_index"]
 
 
 def opened_index(
-    dataset: Dataset, space: str | None, path: str | None, *, kind: Kind = "auto", progress: Progress = SILENT
+    dataset: Dataset,
+    space: str | None,
+    path: str | None,
+    *,
+    kind: Kind = "auto",
+    max_memory: int | None = None,
+    max_latency_ms: float | None = None,
+    progress: Progress = SILENT,
 ) -> Index:
     """Return the index saved at `path`, or build one over `space` (the first image space if None) and save it there.
 
-    `kind` is that of an index that is built; one that was saved is what it is.
+    `kind` and the budget are those of `Index.build`. One that was saved is what it is; raises UsageError where another
+    kind is asked for, or one to be chosen by a budget.
     """
     if path is not None and storage.exists(path):
-        index = Index.load(path, dataset=dataset)
+        if max_memory is not None or max_latency_ms is not None:
+            do = "Leave the budget out, or choose another --index."
+            raise UsageError(path, expected="no index yet, to choose one by a budget", found="one", do=do)
+        index = Index.load(path, dataset=dataset, kind=kind)
         if space is not None and index.space.name != space:
             raise UsageError(
                 path, expected=f"an index over {space}", found=index.space.name, do="Choose another --index."
             )
         return index
-    index = Index.build(dataset, space or first_image_space(dataset).name, kind=kind, progress=progress)
+    index = Index.build(
+        dataset,
+        space or first_image_space(dataset).name,
+        kind=kind,
+        max_memory=max_memory,
+        max_latency_ms=max_latency_ms,
+        progress=progress,
+    )
     if path is not None:
         index.save(path)
     return index

@@ -15,9 +15,10 @@ from support.twins import Twins, write_twins
 
 from dfndr.columns import Columns
 from dfndr.dataset import Dataset
+from dfndr.errors import UsageError
 from dfndr.loader import Loader
 from dfndr.places import Places
-from dfndr.search import Index
+from dfndr.search import Index, graph
 from dfndr.verify import verify
 
 SHARDS = [60, 0, 7, 130, 5]
@@ -128,6 +129,26 @@ def test_an_index_new_or_saved_before_never_gives_a_removed_row(twins, space, ki
         assert (found.uids == wanted.uids).all() and (found.scores == wanted.scores).all()
         assert not set(twins.gone) & set(found.uids.ravel().tolist())
         index.check(twins.left)
+
+
+@pytest.mark.parametrize("kind", ["ivf", "ivfpq", "hnsw"])
+def test_an_approximate_index_of_before_is_opened_without_the_rows(twins, tmp_path, kind, monkeypatch):
+    pytest.importorskip("faiss", reason="needs FAISS")
+    monkeypatch.setattr(graph, "_LOOKS", 0)  # few as they are, the vectors are not all looked at
+    space = next(iter(twins.whole.spaces))
+    Index.build(twins.whole, space, kind=kind).save(str(tmp_path / "old"))
+    old = Index.load(str(tmp_path / "old"), dataset=twins.left)
+    queries = twins.whole.vectors(space)[:, 0].astype(np.float32)
+    exact = Index.build(twins.never, space, kind="numpy")
+    found, wanted = old.search(queries, k=len(exact)), exact.search(queries, k=len(exact))
+    assert (found.uids == wanted.uids).all() and (found.scores == wanted.scores).all()
+    some = np.arange(len(exact)) % 3 == 0
+    found, wanted = (index.search(queries, k=2, mask=some) for index in (old, exact))
+    assert set(found.uids.ravel()) <= set(exact.search(queries, k=len(exact), mask=some).uids.ravel())
+    assert np.mean(found.uids == wanted.uids) > 0.8 and not set(twins.gone) & set(old.search(queries).uids.ravel())
+    if kind == "hnsw":
+        with pytest.raises(UsageError, match="a graph of the rows that are there"):
+            old.save(str(tmp_path / "again"))
 
 
 def test_rows_for_other_libraries_are_those_that_are_left(twins):

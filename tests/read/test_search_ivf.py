@@ -9,9 +9,10 @@ import pyarrow.compute as pc
 import pytest
 from support.tiny import CAPTION, write_dataset
 
-from dfndr import Index, search
+from dfndr import Index
 from dfndr.errors import FormatError, UsageError
 from dfndr.format.schema import Space
+from dfndr.search import choice
 
 faiss = pytest.importorskip("faiss", reason="the lists are made by FAISS")
 SPACE = Space("image", "enc", dim=16)
@@ -125,7 +126,7 @@ def test_a_row_is_found_once_by_its_best_caption_in_lists_too(tmp_path):
 
 def test_auto_is_exact_up_to_a_number_of_vectors_and_says_what_it_is_above(dataset, monkeypatch):
     assert Index.build(dataset, SPACE.name).kind == "faiss"
-    monkeypatch.setattr(search, "_EXACT_MOST", ROWS - 1)
+    monkeypatch.setattr(choice, "_EXACT_MOST", ROWS - 1)
     assert Index.build(dataset, SPACE.name).kind == "ivf"
     assert Index.build(dataset, SPACE.name, kind="exact").kind == "faiss"
     monkeypatch.setitem(__import__("sys").modules, "faiss", None)
@@ -133,7 +134,7 @@ def test_auto_is_exact_up_to_a_number_of_vectors_and_says_what_it_is_above(datas
     with pytest.raises(ImportError, match=r"pip install .dfndr\[search\]"):
         Index.build(dataset, SPACE.name, kind="ivf")
     with pytest.raises(UsageError, match="kind"):
-        Index.build(dataset, SPACE.name, kind="hnsw")
+        Index.build(dataset, SPACE.name, kind="annoy")
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 12])

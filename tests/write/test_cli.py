@@ -216,6 +216,19 @@ def test_an_index_is_saved_loaded_and_refused_on_another_dataset(run, dataset: P
     assert run("search", dataset, "--uid", uid, "--index", tmp_path / "other" / "manifest.json").status == 1
 
 
+def test_an_index_is_chosen_by_kind_or_by_a_budget_and_says_what_it_finds(run, dataset: Path, tmp_path: Path) -> None:
+    pytest.importorskip("faiss")
+    command = ("--uid", next(iter(texts_and_uids(dataset).values())), "--json")
+    exact = run("search", dataset, *command)
+    graph = run("search", dataset, *command, "--index", tmp_path / "graph", "--kind", "hnsw")
+    assert graph.out == exact.out and "kind='hnsw', recall@10=1.000" in graph.err
+    chosen = run("search", dataset, *command, "--max-latency-ms", 10_000, "--max-memory-mb", 100)
+    assert chosen.out == exact.out and "index image/tiny: exact: recall@10=1.000, about 0 MB" in chosen.err
+    refused = run("search", dataset, *command, "--index", tmp_path / "graph", "--max-memory-mb", 100)
+    assert refused.status == 2 and "no index yet" in refused.err
+    assert run("search", dataset, *command, "--max-memory-mb", 0.0001).status == 2
+
+
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Vectors = npt.NDArray[np.float32]
 
-__all__ = ["Block", "unit", "unit_blocks"]
+__all__ = ["Block", "taking", "unit", "unit_blocks"]
 
 
 @dataclass(frozen=True)
@@ -65,3 +65,20 @@ def unit_blocks(dataset: Dataset, space: Space) -> Iterator[Block]:
         uids = pack_uids(table["uid"].to_pylist(), dataset.shards[number].files["rows"].path)[rows]
         yield Block(uids, (start + rows) * space.per_row + columns, found[fine], len(block))
         start += len(block)
+
+
+def taking(
+    dataset: Dataset, space: Space, places: npt.NDArray[np.int64]
+) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]:
+    """Return what reads vectors as they are stored from the dataset's own files, by their positions in an index.
+
+    `places` says where the vector at each position stands among all the space's places.
+    """
+
+    def take(positions: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        import numpy as np
+
+        rows, columns = np.divmod(places[positions], space.per_row)
+        return dataset.stored(space.name, rows)[np.arange(len(rows)), columns]
+
+    return take

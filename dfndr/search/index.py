@@ -1,10 +1,10 @@
-"""Neighbours within one space, by cosine, answers in uids: exact, or by lists where there are very many vectors.
+"""Neighbours within one space, by cosine, answers in uids: exact, or approximate where there are very many vectors.
 
 FAISS, on a GPU where it sees one, or NumPy finds more candidates than were asked for; their scores are then computed
 once more in float64 and rounded to float32. Where rounding could have kept a better row out, more candidates are
 fetched. So exact answers are the same, bit for bit, whichever engine found them, and ties go to the row that comes
-first. An index of kind `ivf` looks into some lists of vectors only (inverted_lists.py); its scores are as exact, and it
-says what share of the nearest rows it finds.
+first. An index that looks at some vectors only, by lists (inverted_lists.py, product_codes.py) or along a graph
+(graph.py), gives scores that are as exact, and says what share of the nearest rows it finds.
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from dfndr.candidates import Kind, candidates_of
 from dfndr.errors import UsageError
-from dfndr.format.schema import Space
 from dfndr.format.uid import UID, pack_uids, unpack_uids
-from dfndr.inverted_lists import InvertedLists, Measured
-from dfndr.inverted_training import invert
 from dfndr.progress import SILENT, Progress
-from dfndr.saved_index import Parts, read_index, write_index
-from dfndr.unit_vectors import unit, unit_blocks
+from dfndr.search.candidates import Kind
+from dfndr.search.measuring import Measured
+from dfndr.search.saved import Parts, read_index, write_index
+from dfndr.search.unit_vectors import unit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,13 +29,13 @@ if TYPE_CHECKING:
     from dfndr.show import Shown
 
     Mask = npt.NDArray[np.bool_]
+    Positions = npt.NDArray[np.int64]
     Vectors = npt.NDArray[np.float32]
 
-__all__ = ["Index", "Kind", "Neighbors"]
+__all__ = ["Index", "Neighbors"]
 
-_KINDS = ("auto", "exact", "faiss", "numpy", "ivf")
-_EXACT_MOST = 500_000
-_QUERIES = 256
+_FETCHED = 1 << 22  # candidates of all queries at once
+_PAIRS = 1024  # of queries and candidates, whose vectors are compared at once: they stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -72,20 +70,19 @@ class Index:
 
     def __repr__(self) -> str:
         told = f"Index({self.space.name!r}, {self.rows:,} rows, kind={self.kind!r}"
-        if isinstance(self._candidates, InvertedLists):
-            told += f", recall@10={self.recall_at_10:.3f}, {self._candidates.measured.probes:,} of "
-            told += f"{len(self._candidates.centroids):,} lists"
+        if self.measured is not None:
+            told += f", recall@10={self.recall_at_10:.3f}, {self._candidates.effort}"
         return f"{told})"
 
     @property
     def kind(self) -> str:
-        """Which engine searches: `faiss` or `numpy`, which are exact, or `ivf`, which is not."""
+        """What searches: `faiss` or `numpy`, which are exact, or `ivf`, `ivfpq` or `hnsw`, which are not."""
         return self._candidates.kind
 
     @property
     def measured(self) -> Measured | None:
-        """How an `ivf` index was measured against exact search; None where the search is exact."""
-        return self._candidates.measured if isinstance(self._candidates, InvertedLists) else None
+        """How an index was measured against exact search; None where the search is exact."""
+        return self._candidates.measured
 
     @property
     def recall_at_10(self) -> float:
@@ -105,26 +102,34 @@ class Index:
         *,
         kind: Kind = "auto",
         recall: float = 0.95,
+        max_memory: int | None = None,
+        max_latency_ms: float | None = None,
         progress: Progress = SILENT,
     ) -> Index:
         """Index one space of a dataset, shard by shard.
 
         "exact" takes FAISS where it is installed, else NumPy; either can be named. It holds every vector in float32.
-        "ivf" holds 44 bytes a vector and reads the dataset's own files; it looks into as many lists as it takes to find
-        the share `recall` of a row's ten nearest. "auto" is exact up to 500,000 vectors and where FAISS is missing,
-        which makes the lists; else "ivf": `kind`, `recall_at_10` and `repr` tell. Raises FormatError for a vector that
-        is not finite or is zero, MissingExtra for "faiss" and "ivf" without FAISS.
+        "ivf" reads the vectors of some lists from the dataset's own files, "ivfpq" holds a short code of each as well,
+        "hnsw" holds a graph and the vectors in float16 (docs/search.md); each is made as wide as it takes to find the
+        share `recall` of a row's ten nearest, and measured on other rows: `recall_at_10` and `repr` tell.
+
+        "auto" is exact up to 500,000 vectors and where FAISS is missing, else "ivf". With `max_memory`, bytes that the
+        index may hold beside files that are mapped, or `max_latency_ms`, the median time of one query alone, on this
+        machine, it is the first of exact, ivf, ivfpq and hnsw that keeps both; those before it are tried, and
+        `progress` is told what was measured of each. Raises UsageError where none does, FormatError for a vector that
+        is not finite or is zero, MissingExtra for a kind that needs FAISS where there is none.
         """
-        if kind not in _KINDS:
-            raise UsageError("kind", expected=f"one of {', '.join(_KINDS)}", found=repr(kind), do="Name one of them.")
-        wanted = dataset.space(space)
-        dataset.mapped(space)  # checks every file before memory is taken for its vectors
-        many = len(dataset) * wanted.per_row > _EXACT_MOST
-        if kind == "ivf" or (kind == "auto" and many and _has_faiss()):
-            uids, lists = invert(dataset, wanted, recall=recall, progress=progress)
-            return cls(Parts(wanted, dataset.digest, uids, lists), dataset=dataset)
-        uids, vectors = _gathered(dataset, wanted, progress)
-        return cls(Parts(wanted, dataset.digest, uids, candidates_of(kind, vectors)), dataset=dataset)
+        from dfndr.search.choice import built
+
+        return built(
+            dataset,
+            space,
+            kind,
+            recall=recall,
+            max_memory=max_memory,
+            max_latency_ms=max_latency_ms,
+            progress=progress,
+        )
 
     def search(self, vectors: npt.NDArray[np.floating[Any]], k: int = 10, *, mask: Mask | None = None) -> Neighbors:
         """Return the k nearest rows of each query, or all rows where there are fewer.
@@ -142,8 +147,9 @@ class Index:
         k = min(k, self.rows if mask is None else int(mask.sum()))
         found = np.empty((len(queries), k), dtype=np.int64)
         scores = np.empty((len(queries), k), dtype=np.float32)
-        for start in range(0, len(queries) if k else 0, _QUERIES):
-            block = slice(start, start + _QUERIES)
+        step = self._candidates.batch
+        for start in range(0, len(queries) if k else 0, step):
+            block = slice(start, start + step)
             self._search_block(queries[block], found[block], scores[block], allowed)
         return Neighbors(unpack_uids(self._uids[found]), scores)
 
@@ -170,37 +176,46 @@ class Index:
         allowed: Mask = mask[self._owners]
         return allowed
 
-    def _search_block(
-        self, queries: Vectors, found: npt.NDArray[np.int64], scores: Vectors, allowed: Mask | None
-    ) -> None:
+    def _search_block(self, queries: Vectors, found: Positions, scores: Vectors, allowed: Mask | None) -> None:
         import numpy as np
 
         count, k = len(self._uids) if allowed is None else int(allowed.sum()), found.shape[1]
-        pending, fetch = np.arange(len(queries)), min(count, (k + 8) * self.space.per_row)
-        while len(pending):
-            limits, candidates = self._candidates.nearest(queries[pending], fetch, allowed)
-            left = []
-            for query, limit, near in zip(pending, limits, candidates, strict=True):
-                best, its_scores = self._fold(queries[query], near, k)
-                # What was not fetched scores at most `limit`, give or take the engine's rounding.
-                if fetch == count or (len(best) == k and its_scores[-1] > float(limit) + self._candidates.error):
-                    found[query], scores[query] = best, its_scores
-                else:
-                    left.append(query)
-            pending, fetch = np.asarray(left, dtype=np.int64), min(count, fetch * 4)
+        todo = [(np.arange(len(queries)), min(count, (k + 8) * self.space.per_row))]
+        while todo:
+            pending, fetch = todo.pop()
+            if len(pending) > (most := max(1, _FETCHED // fetch)):
+                todo.append((pending[most:], fetch))
+                pending = pending[:most]
+            limits, near = self._candidates.nearest(queries[pending], fetch, allowed)
+            best, its_scores = self._best(queries[pending], near, k)
+            # What was not fetched scores at most `limits`, give or take the engine's rounding.
+            sure = its_scores[:, -1] > limits.astype(np.float64) + self._candidates.error
+            sure = (best[:, -1] >= 0) & sure if fetch < count else np.ones(len(pending), dtype=bool)
+            found[pending[sure]], scores[pending[sure]] = best[sure], its_scores[sure]
+            if not sure.all():
+                todo.append((pending[~sure], min(count, fetch * 4)))
 
-    def _fold(self, query: Vectors, near: npt.NDArray[np.int64], k: int) -> tuple[npt.NDArray[np.int64], Vectors]:
-        """Return the best vector of each of the k best rows among the candidates, and its score."""
+    def _best(self, queries: Vectors, near: Positions, k: int) -> tuple[Positions, Vectors]:
+        """Return the best vector of each of the k best rows among the candidates, and its score; -1 for none."""
         import numpy as np
 
-        scores = np.empty(len(near), dtype=np.float32)
-        for start in range(0, len(near), 4096):
-            block = self._candidates.unit(near[start : start + 4096]).astype(np.float64)
-            scores[start : start + 4096] = (block * query).sum(axis=1)
-        order = np.lexsort((near, -scores))
-        _, firsts = np.unique(self._owners[near[order]], return_index=True)
-        best = order[np.sort(firsts)[:k]]
-        return near[best], scores[best]
+        if near.shape[1] < k:
+            near = np.pad(near, ((0, 0), (0, k - near.shape[1])), constant_values=-1)
+        scores = np.full(near.shape, -np.inf, dtype=np.float32)
+        asked, places = np.nonzero(near >= 0)
+        for start in range(0, len(asked), _PAIRS):
+            here = asked[start : start + _PAIRS], places[start : start + _PAIRS]
+            block = self._candidates.unit(near[here]).astype(np.float64)
+            block *= queries[here[0]]
+            scores[here] = block.sum(axis=1)
+        order = np.lexsort((near, -scores), axis=1)
+        near, scores = np.take_along_axis(near, order, 1), np.take_along_axis(scores, order, 1)
+        if self.rows < len(self._uids):
+            again = _again(np.where(near < 0, -1, self._owners[near]))
+            near[again], scores[again] = -1, -np.inf
+            order = np.argsort(near < 0, axis=1, kind="stable")
+            near, scores = np.take_along_axis(near, order, 1), np.take_along_axis(scores, order, 1)
+        return near[:, :k], scores[:, :k]
 
     def _queries(self, vectors: npt.NDArray[np.floating[Any]]) -> Vectors:
         import numpy as np
@@ -252,8 +267,8 @@ class Index:
     def load(cls, path: str, *, dataset: Dataset | None = None, kind: Kind = "auto") -> Index:
         """Open a saved index; raises FormatError where it was altered, UsageError where it is not of `dataset`.
 
-        What was saved exact is searched by the engine of a kind; what was saved as lists is `ivf`. What was saved
-        before rows were taken out of `dataset` is opened without them; its files still hold them.
+        What was saved exact is searched by the engine of a kind; all else is what it is. What was saved before rows
+        were taken out of `dataset` is opened without them; its files still hold them.
         """
         parts = read_index(path, kind)
         if dataset is not None and dataset.manifest.descends_from(parts.dataset_digest):
@@ -264,28 +279,15 @@ class Index:
         return index
 
 
-def _has_faiss() -> bool:
-    try:
-        import faiss  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
-def _gathered(dataset: Dataset, space: Space, progress: Progress) -> tuple[npt.NDArray[np.uint8], Vectors]:
-    """Return the uids of all vectors, shape (n, 16), and the vectors of unit length, shape (n, dim)."""
+def _again(owners: Positions) -> Mask:
+    """Say for each place of each line, shape (n, m), whether its owner had a place before it."""
     import numpy as np
 
-    uids = np.empty((len(dataset) * space.per_row, 16), dtype=np.uint8)
-    vectors = np.empty((len(uids), space.dim), dtype=np.float32)
-    filled = 0
-    with progress.task(f"index {space.name}", len(dataset)) as task:
-        for block in unit_blocks(dataset, space):
-            here = slice(filled, filled + len(block.vectors))
-            uids[here], vectors[here] = block.uids, block.vectors
-            filled = here.stop
-            task.advance(block.rows)
-    return uids[:filled], vectors[:filled]
+    by_owner = np.argsort(owners, axis=1, kind="stable")
+    ordered = np.take_along_axis(owners, by_owner, 1)
+    again = np.zeros(owners.shape, dtype=bool)
+    np.put_along_axis(again, by_owner[:, 1:], ordered[:, 1:] == ordered[:, :-1], 1)
+    return again
 
 
 def _there(uids: npt.NDArray[np.uint8], dataset: Dataset) -> npt.NDArray[np.bool_]:
