@@ -77,7 +77,7 @@ def test_how_far_an_index_is_is_told_and_what_kind_it_became(tmp_path, monkeypat
     assert [one["state"] for one in explorer.indexes()["indexes"]] == ["none", "none"]
     seen, build = [], Index.build
 
-    def watched(dataset, space, *, kind, progress):
+    def watched(dataset, space, *, progress, **asked):
         with progress.task("index", 8) as task:
             task.advance(3)
             seen.append(explorer.indexes()["indexes"][0])
