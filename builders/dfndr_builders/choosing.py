@@ -69,7 +69,7 @@ def choose(context: Context, scored: Scored, derived: Sequence[Derivation]) -> C
     if chosen is None:
         with context.timings.timed("select", digest) as timing, context.progress.task("select", total=None) as task:
             include, exclude = read_lists(context.recipe, context.folder)
-            beside = [one.columns.paths() for one in derived]
+            beside = [one.columns.local_paths() for one in derived]
             chosen = select(scored.dataset(), rule, root, derived=beside, include=include, exclude=exclude)
             task.advance(chosen.step.rows_in)
             timing.rows = chosen.step.rows_in
