@@ -14,11 +14,12 @@ pytest.importorskip("moto.server", reason="the S3 server of the tests is moto's"
 pytest.importorskip("s3fs", reason="S3 is read and written by s3fs")
 
 from dfndr_builders.build import build
+from dfndr_builders.clip.folder import finished
 from dfndr_builders.engines.processes import Processes
 from dfndr_builders.output import LOCK
 from dfndr_builders.phase import run_phase
 from dfndr_builders.pools.glyphs import GlyphsPool
-from support.faults import POOL, write_recipe
+from support.faults import POOL, command, write_recipe
 from support.pools import rows_of, tar_of
 from support.s3 import Store, quick, served
 from support.working import Harm, job, units
@@ -170,6 +171,38 @@ def test_a_pool_that_cannot_be_read_stops_the_build_and_no_row_is_counted_as_dam
         build(recipe, "s3://bucket/unread", device="cpu")
     store.faults.clear()
     assert build(recipe, "s3://bucket/unread", device="cpu").digest == wanted.digest
+
+
+def test_verbs_work_at_s3_or_say_that_they_do_not_before_anything_is_done(
+    store: Store, undisturbed: tuple[Path, Manifest], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    curated = '[[duplicates]]\nkind = "same_text"\n\n[[measure]]\nkind = "image"\n\n[select]'
+    recipe, out = write_recipe(tmp_path / "curated", ("[select]", curated)), "s3://bucket/verbs"
+    assert command("build", recipe, "--out", out, "--device", "cpu") == 0
+    assert open_dataset(out).digest == build(recipe, tmp_path / "here", device="cpu").digest
+    uid = open_dataset(out).rows(["uid"])["uid"][0].as_py()
+    (tmp_path / "uids").write_text(uid)
+    for words in (
+        ["info", out],
+        ["search", out, "--uid", uid],
+        ["select", out, "--dry-run", "--top-fraction", "0.3"],
+        ["report", out, "--out", "s3://bucket/made/report.html"],
+        ["export", out, "parquet", "--out", "s3://bucket/made/parquet"],
+        ["plan", recipe, "--out", "s3://bucket/made/plan"],
+    ):
+        assert command(*words) == 0, words
+    capsys.readouterr()
+    for words, said in (
+        (["remove", out, "--uids", tmp_path / "uids"], "expected a local folder"),
+        (["compact", out], "expected a local folder"),
+        (["publish", out, "me/set", "--dry-run"], "expected a local folder"),
+        (["search", out, "--uid", uid, "--index", "s3://bucket/index"], "expected a local folder"),
+    ):
+        assert command(*words) == 2, words
+        assert said in capsys.readouterr().err
+    with pytest.raises(UsageError, match="a local folder to train into"):
+        finished("s3://bucket/trained", "a" * 64, work="work")
+    assert not [name for name in store.objects("bucket") if name.startswith(("index", "trained"))]
 
 
 def test_workers_open_the_store_by_themselves_and_one_that_is_killed_costs_nothing_but_time(

@@ -66,6 +66,8 @@ class PoolFile:
             while piece := self._file.read(min(size - len(data), _PIECE)):
                 data += piece
             return bytes(data)
+        except DfndrError:
+            raise
         except Exception as error:  # each remote file system has errors of its own
             found, do = str(error) or type(error).__name__, "Check the disk or the connection and run again."
             raise StorageError(self._path, expected="to read it", found=found, do=do) from error
