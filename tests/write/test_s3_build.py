@@ -19,6 +19,7 @@ from dfndr_builders.engines.processes import Processes
 from dfndr_builders.output import LOCK
 from dfndr_builders.phase import run_phase
 from dfndr_builders.pools.glyphs import GlyphsPool
+from dfndr_builders.pools.webdataset import WebDatasetPool
 from support.faults import POOL, command, write_recipe
 from support.pools import rows_of, tar_of
 from support.s3 import Store, quick, served
@@ -181,7 +182,7 @@ def test_verbs_work_at_s3_or_say_that_they_do_not_before_anything_is_done(
     assert command("build", recipe, "--out", out, "--device", "cpu") == 0
     assert open_dataset(out).digest == build(recipe, tmp_path / "here", device="cpu").digest
     uid = open_dataset(out).rows(["uid"])["uid"][0].as_py()
-    (tmp_path / "uids").write_text(uid)
+    (tmp_path / "uids.txt").write_text(uid)
     for words in (
         ["info", out],
         ["search", out, "--uid", uid],
@@ -193,7 +194,7 @@ def test_verbs_work_at_s3_or_say_that_they_do_not_before_anything_is_done(
         assert command(*words) == 0, words
     capsys.readouterr()
     for words, said in (
-        (["remove", out, "--uids", tmp_path / "uids"], "expected a local folder"),
+        (["remove", out, "--uids", tmp_path / "uids.txt"], "expected a local folder"),
         (["compact", out], "expected a local folder"),
         (["publish", out, "me/set", "--dry-run"], "expected a local folder"),
         (["search", out, "--uid", uid, "--index", "s3://bucket/index"], "expected a local folder"),
@@ -215,3 +216,16 @@ def test_workers_open_the_store_by_themselves_and_one_that_is_killed_costs_nothi
     store.failing = 0.1
     assert run_phase("score", there, units(6), SILENT, engine=Processes(workers=2)) == wanted
     assert not [path for path in storage.list_files("s3://bucket/workers") if "strike" in path]
+
+
+def test_a_pool_of_many_files_is_looked_at_by_a_list_and_once(store: Store) -> None:
+    for number in range(12):
+        storage.put("s3://bucket/many", f"{number:03d}.tar", tar_of([]))
+    pool, first = WebDatasetPool(("s3://bucket/many/*.tar",)), len(store.requests)
+    looks = [shard.look for shard in pool.shards()]
+    assert [shard.look for shard in pool.shards()] == looks and len(set(looks)) == 12
+    assert len(store.requests) - first < 8
+    storage.put("s3://bucket/many", "003.tar", tar_of([("x.txt", b"x")]))
+    changed = [shard.look for shard in WebDatasetPool(("s3://bucket/many/*.tar",)).shards()]
+    assert [one != other for one, other in zip(looks, changed, strict=True)].index(True) == 3
+    assert sum(one != other for one, other in zip(looks, changed, strict=True)) == 1
