@@ -9,7 +9,6 @@ import json
 import os
 import sys
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -144,7 +143,7 @@ app.command("export-head")(export_head)
 @app.command("eval")
 def evaluate(
     dataset: DatasetPath,
-    head: Annotated[Path | None, typer.Option(help="A trained head, to compare with the cached vectors.")] = None,
+    head: Annotated[str | None, typer.Option(help="A trained head, to compare with the cached vectors.")] = None,
     image: Annotated[str | None, typer.Option(help="The image space; the first one by default.")] = None,
     text: Annotated[str | None, typer.Option(help="The text space; that of the same encoder by default.")] = None,
     split: Annotated[str, typer.Option(help="train or validation.")] = "validation",

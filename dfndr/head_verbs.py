@@ -16,7 +16,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 
 def train_head(
     dataset: DatasetPath,
-    out: Annotated[Path, typer.Option(help="Where the head goes.")],
+    out: Annotated[str, typer.Option(help="Where the head goes.")],
     kind: Annotated[Literal["linear", "mlp"], typer.Option(help="The shape of the head.")] = "linear",
     loss: Annotated[
         Literal["clip", "siglip", "distillation", "sigmoid-distillation"],
@@ -69,7 +69,7 @@ def train_head(
 
 def train_scorer(
     dataset: DatasetPath,
-    out: Annotated[Path, typer.Option(help="Where the scorer goes.")],
+    out: Annotated[str, typer.Option(help="Where the scorer goes.")],
     space: Annotated[
         str | None, typer.Option(help="The space to learn from; the first image space by default.")
     ] = None,
@@ -107,9 +107,9 @@ def train_scorer(
 
 
 def export_head(
-    head: Annotated[Path, typer.Argument(metavar="HEAD", help="The folder of a trained linear head.")],
+    head: Annotated[str, typer.Argument(metavar="HEAD", help="The folder of a trained linear head.")],
     dataset: Annotated[str, typer.Option(metavar="DATASET", help="A dataset with the spaces it was trained on.")],
-    out: Annotated[Path, typer.Option(help="Where the model goes.")],
+    out: Annotated[str, typer.Option(help="Where the model goes.")],
     pretrained: Annotated[
         str | None, typer.Option(help="Where the encoder's weights are, if not where recorded.")
     ] = None,

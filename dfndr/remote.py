@@ -1,33 +1,38 @@
 """Reading from elsewhere: which file system a path names, patience with it, and its errors in words without secrets.
 
 A dataset of the Hub is read at one commit, over plain requests of its own: `pinned` finds the commit that a path means
-now. Everything else that fsspec knows is read through fsspec. An error's own text may name signed addresses, so of an
-address nothing after its question mark is told.
+now. S3 is read by `dfndr.s3`, everything else that fsspec knows through fsspec. An error's own text may name signed
+addresses, so of an address nothing after its question mark is told.
 """
 
 from __future__ import annotations
 
-import logging
+import io
 import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar, cast
+from typing import Any, BinaryIO, cast
 
-from dfndr.errors import DfndrError, StorageError, UsageError
+from dfndr.errors import DfndrError, MissingExtra, StorageError, UsageError
+from dfndr.patience import patiently, status_of, words_of
 
-__all__ = ["explained", "file_system", "is_remote", "is_there", "patiently", "pieces", "pinned"]
+__all__ = [
+    "explained",
+    "file_system",
+    "is_object_store",
+    "is_remote",
+    "is_s3",
+    "is_there",
+    "open_remote",
+    "pieces",
+    "pinned",
+    "upload",
+]
 
-WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""How long to wait after each failure in a row before the next try; a server may ask for more, up to a minute."""
-
-_LONGEST_WAIT_S = 60.0
-_PIECE, _PROGRESS = 1 << 20, 8 << 20
+_PIECE, _BUFFER = 1 << 20, 8 << 20
 _AT_COMMIT = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)@([0-9a-f]{40})/(.+)")
-_AGAIN = {408, 425, 429, 500, 502, 503, 504}
-_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ValueError, TypeError, LookupError)
-_log = logging.getLogger(__name__)
-_Result = TypeVar("_Result")
+_S3 = ("s3://", "s3a://")
+_OBJECT_STORES = (*_S3, "gs://", "gcs://", "az://", "abfs://", "abfss://")
 
 
 def is_remote(path: str) -> bool:
@@ -35,12 +40,30 @@ def is_remote(path: str) -> bool:
     return "://" in path and not path.startswith("file://")
 
 
+def is_s3(path: str) -> bool:
+    """Say whether a path is of S3, or of what speaks like it."""
+    return path.startswith(_S3)
+
+
+def is_object_store(path: str) -> bool:
+    """Say whether a path is of a store that has buckets and objects, and no folders that would have to be made."""
+    return path.startswith(_OBJECT_STORES)
+
+
 def file_system(path: str) -> tuple[Any, str]:
     """Return the fsspec file system of a remote path, and the path within it; raises UsageError for an unknown one."""
     import fsspec
 
+    if is_s3(path):
+        try:
+            from dfndr import s3
+        except ImportError as error:
+            raise MissingExtra.of("s3fs", "s3") from error
+        fs = s3.opened()
+        return fs, fs._strip_protocol(path)
+    more = {"use_listings_cache": False} if is_object_store(path) else {}  # other processes write there too
     try:
-        return cast("tuple[Any, str]", fsspec.core.url_to_fs(path))
+        return cast("tuple[Any, str]", fsspec.core.url_to_fs(path, **more))
     except (ImportError, ValueError) as error:
         raise UsageError(
             path, expected="a path that fsspec can open", found=str(error), do="Install the file system it names."
@@ -82,37 +105,106 @@ def pinned(path: str) -> str:
         return patiently(commit)
 
 
+def open_remote(path: str) -> BinaryIO:
+    """Open a remote file for reading; each read is tried again, and goes on where a short answer ended."""
+    fs, inner = file_system(path)
+    return cast(BinaryIO, io.BufferedReader(_Patient(path, lambda: fs.open(inner, "rb")), _BUFFER))
+
+
+class _Patient(io.RawIOBase):
+    """A file of fsspec whose answers may be late, short or lost, and never too long."""
+
+    def __init__(self, path: str, begin: Callable[[], Any]) -> None:
+        self._path, self._begin, self._at, self._is_begun = path, begin, 0, False
+        with explained(path, "read"):
+            self._file = patiently(begin)
+        self._size: int | None = getattr(self._file, "size", None)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return bool(self._file.seekable())
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401  anything with the buffer protocol
+        with explained(self._path, "read"):
+            data = patiently(lambda: self._read(len(buffer)))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def _read(self, wanted: int) -> bytes:
+        try:
+            if self._file.tell() != self._at:
+                self._file.seek(self._at)
+            data = bytes(self._file.read(wanted))
+        except Exception as error:
+            if type(error).__name__ == "FileExpired" and self._is_begun:  # of s3fs, which need not be installed
+                do = "Leave it alone while it is read, and run the same command again."
+                found = "another one: it was changed meanwhile"
+                raise StorageError(self._path, expected="one content throughout", found=found, do=do) from error
+            if not self._is_begun:  # what was learned of it when it was opened may be what is wrong
+                self._file = self._begin()
+                self._size = getattr(self._file, "size", None)
+            raise
+        if len(data) > wanted or (wanted and not data and self._size is not None and self._at < self._size):
+            raise ConnectionError(f"{len(data)} bytes at {self._at}, where {wanted} of {self._size} were asked for")
+        self._is_begun = True
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if whence == 2 and self._size is None:
+            raise io.UnsupportedOperation(f"{self._path}: its size is not known")
+        self._at = max(0, offset + (0, self._at, self._size or 0)[whence])
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
 def pieces(path: str) -> Iterator[bytes]:
     """Yield a remote file's bytes, front to back; where the connection is cut, the next one goes on from there."""
-    done = failed = 0
-    since = 0
-    with explained(path, "read"):
-        while True:
-            try:
-                for piece in _from(path, done):
-                    yield piece
-                    done, since = done + len(piece), since + len(piece)
-                return
-            except Exception as error:
-                failed = 1 if since >= _PROGRESS else failed + 1
-                since = 0
-                _wait(error, failed)
-
-
-def _from(path: str, start: int) -> Iterator[bytes]:
-    """Yield what follows the first `start` bytes of a file, over one connection."""
     hub = _AT_COMMIT.fullmatch(path)
     if hub is None:
-        fs, inner = file_system(path)
-        with fs.open(inner, "rb") as file:
-            file.seek(start)
+        with open_remote(path) as file:
             while piece := file.read(4 * _PIECE):
                 yield piece
         return
+    stream = _Stream(lambda start: _of_hub(hub[1], hub[2], hub[3], start))
+    with explained(path, "read"):
+        while piece := patiently(stream.piece):
+            yield piece
+
+
+class _Stream:
+    """Bytes that come over one connection, and over another one from where it was cut."""
+
+    def __init__(self, begin: Callable[[int], Iterator[bytes]]) -> None:
+        self._begin, self._at = begin, 0
+        self._coming: Iterator[bytes] | None = None
+
+    def piece(self) -> bytes:
+        try:
+            self._coming = self._coming or self._begin(self._at)
+            piece = next((piece for piece in self._coming if piece), b"")
+        except Exception:
+            self._coming = None
+            raise
+        self._at += len(piece)
+        return piece
+
+
+def _of_hub(repo_id: str, commit: str, name: str, start: int) -> Iterator[bytes]:
+    """Yield what follows the first `start` bytes of a file of the Hub, over one connection."""
     from huggingface_hub import constants, hf_hub_url
     from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
-    url = hf_hub_url(hub[1], hub[3], repo_type="dataset", revision=hub[2])
+    url = hf_hub_url(repo_id, name, repo_type="dataset", revision=commit)
     headers = {**build_hf_headers(library_name="dfndr"), "Accept-Encoding": "identity"}
     headers |= {"Range": f"bytes={start}-"} if start else {}
     timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
@@ -126,26 +218,19 @@ def _from(path: str, start: int) -> Iterator[bytes]:
             skip = max(0, skip - len(piece))
 
 
-def patiently(work: Callable[[], _Result]) -> _Result:
-    """Return what the work gives, tried again after each wait while the other side fails in a way that may pass."""
-    for failed in range(1, len(WAITS_S) + 1):
-        try:
-            return work()
-        except Exception as error:
-            _wait(error, failed)
-    return work()
+def upload(local: str, target: str, size_bytes: int) -> None:
+    """Put a local file where it belongs elsewhere, and again where it did not arrive whole."""
+    fs, inner = file_system(target)
 
+    def put() -> None:
+        if not is_object_store(target):
+            fs.makedirs(inner.rsplit("/", 1)[0], exist_ok=True)  # in a store of objects it might make a bucket
+        fs.put_file(local, inner)
+        if (found := fs.size(inner)) != size_bytes:
+            raise ConnectionError(f"{found} of {size_bytes} bytes arrived")
 
-def _wait(error: Exception, failed: int) -> None:
-    """Wait before the next try; raises the error again where none makes sense, or none is left."""
-    status = _status(error)
-    final = isinstance(error, (DfndrError, *_FINAL)) if status is None else status not in _AGAIN
-    if final or failed > len(WAITS_S):
-        raise error
-    asked = getattr(getattr(error, "response", None), "headers", {}).get("Retry-After", "")
-    wait_s = max(WAITS_S[failed - 1], min(float(asked) if asked.isdigit() else 0.0, _LONGEST_WAIT_S))
-    _log.info("%s; another try in %s s", _said(error), wait_s)
-    time.sleep(wait_s)
+    with explained(target, "write"):
+        patiently(put)
 
 
 @contextmanager
@@ -156,28 +241,20 @@ def explained(path: str, doing: str) -> Iterator[None]:
     except DfndrError:
         raise
     except Exception as error:  # each file system brings errors of its own, and of its HTTP library
-        status = _status(error)
-        do = "Check the path and the connection, then run the same command again."
-        if status in (401, 403, 404) or isinstance(error, PermissionError):
-            do = "Check the name and the revision; where it is private, log in with `hf auth login` or set HF_TOKEN."
-        raise StorageError(path, expected=f"to {doing} it", found=_said(error), do=do) from error
+        raise StorageError(path, expected=f"to {doing} it", found=words_of(error), do=_advice(path, error)) from error
 
 
-def _status(error: BaseException | None) -> int | None:
-    """Return the HTTP status behind an error, None where there was no answer."""
-    while error is not None:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        if isinstance(status, int):
-            return status
-        error = error.__cause__
-    return None
-
-
-def _said(error: BaseException) -> str:
-    """Return what went wrong in one line."""
-    status = _status(error)
-    told = getattr(error, "server_message", None) or ("" if status is not None else str(error))
-    text = re.sub(r"\?\S*", "", " ".join(str(told).split()))[:200].rstrip(".")
-    if status is not None:
-        return f"status {status}" + (f" ({text})" if text else "")
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+def _advice(path: str, error: Exception) -> str:
+    """Return what to do about an error that no try could mend."""
+    status = status_of(error)
+    if is_s3(path):
+        if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
+            return "Say who you are: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
+        if status in (401, 403):
+            return "Check the bucket's name, who may use it, and the keys in AWS_ACCESS_KEY_ID or AWS_PROFILE."
+        if status == 404 or isinstance(error, FileNotFoundError):
+            return "Check the names of the bucket and of what is in it; no bucket is made here."
+        return "Check the connection and AWS_ENDPOINT_URL, then run the same command again: it goes on."
+    if status in (401, 403, 404) or isinstance(error, PermissionError):
+        return "Check the name and the revision; where it is private, log in with `hf auth login` or set HF_TOKEN."
+    return "Check the path and the connection, then run the same command again."

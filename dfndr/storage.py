@@ -1,7 +1,8 @@
 """Reading and writing by path, local or remote (anything fsspec knows), and the only place that writes files.
 
 `put` writes a temporary sibling, syncs it and renames it, so a file is either whole or absent; a `{hash8}` in the
-name becomes the first eight hex digits of the content's sha256. A remote object store's put is atomic by itself.
+name becomes the first eight hex digits of the content's sha256. A remote object store's put is atomic by itself: what
+was uploaded is asked for its size, and nothing that comes after it is written before that is right.
 """
 
 from __future__ import annotations
@@ -15,13 +16,23 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
-from dfndr.errors import FormatError, StorageError, UsageError
-from dfndr.remote import explained, file_system, is_remote, is_there, patiently, pieces, pinned
+from dfndr.errors import FormatError, StorageError
+from dfndr.patience import patiently
+from dfndr.remote import (
+    explained,
+    file_system,
+    is_remote,
+    is_there,
+    open_remote,
+    pieces,
+    pinned,
+    upload,
+)
 
 __all__ = [
     "Stored",
@@ -31,7 +42,6 @@ __all__ = [
     "is_remote",
     "join",
     "list_files",
-    "locked",
     "make_folder",
     "names_in",
     "open_read",
@@ -43,6 +53,7 @@ __all__ = [
     "remove_folder",
     "sha256_of",
     "size_of",
+    "sizes_below",
     "sweep_temporary",
 ]
 
@@ -124,9 +135,7 @@ def size_of(path: str) -> int:
 def open_read(path: str) -> BinaryIO:
     """Open a file for reading bytes; the caller closes it."""
     if is_remote(path):
-        fs, inner = file_system(path)
-        with explained(path, "read"):
-            return cast(BinaryIO, patiently(lambda: fs.open(inner, "rb")))
+        return open_remote(path)
     with _explained(path, "read"):
         return open(_local(path), "rb")
 
@@ -163,7 +172,9 @@ def make_folder(folder: str) -> None:
 
 
 def names_in(folder: str) -> list[str]:
-    """Return the names of what lies right in a local folder, sorted; none where the folder is absent."""
+    """Return the names of what lies right in a folder, sorted; none where the folder is absent."""
+    if is_remote(folder):
+        return sorted({path.partition("/")[0] for path in list_files(folder)})
     with _explained(folder, "list"):
         return sorted(path.name for path in _local(folder).iterdir()) if exists(folder) else []
 
@@ -171,13 +182,25 @@ def names_in(folder: str) -> list[str]:
 def list_files(folder: str) -> list[str]:
     """Return the paths of all files below a folder, relative to it, sorted; none where the folder is absent."""
     if is_remote(folder):
-        fs, inner = file_system(folder)
-        prefix = inner.rstrip("/") + "/"
-        with explained(folder, "list"):
-            found = patiently(lambda: fs.find(inner) if fs.exists(inner) else [])
-        return sorted(str(path)[len(prefix) :] for path in found)
+        return sorted(sizes_below(folder))
     root = _local(folder)
     return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+
+
+def sizes_below(folder: str) -> dict[str, int]:
+    """Return the sizes in bytes of all files below a remote folder, by their paths relative to it."""
+    fs, inner = file_system(folder)
+    prefix = inner.rstrip("/") + "/"
+
+    def look() -> dict[str, dict[str, Any]]:
+        with suppress(FileNotFoundError):
+            return dict(fs.find(inner, detail=True))
+        return {}
+
+    with explained(folder, "list"):
+        found = {path[len(prefix) :]: told for path, told in patiently(look).items() if path.startswith(prefix)}
+    # some tools make empty objects for folders
+    return {path: int(told.get("size") or 0) for path, told in found.items() if path and not path.endswith("/")}
 
 
 class _Hashing(io.RawIOBase):
@@ -227,10 +250,7 @@ def put(root: str, path: str, data: bytes | Callable[[BinaryIO], None], *, sha25
                 raise FormatError(target, expected=expected, found=found, do="Fetch or make it again.")
             named = path.replace("{hash8}", digest[:8])
             if is_remote(root):
-                fs, inner = file_system(join(root, named))
-                with explained(target, "write"):
-                    fs.makedirs(inner.rsplit("/", 1)[0], exist_ok=True)
-                    fs.put_file(str(temporary), inner)
+                upload(str(temporary), join(root, named), hashing.size_bytes)
             else:
                 temporary.replace(_local(join(root, named)))
         finally:
@@ -242,9 +262,8 @@ def remove(path: str) -> None:
     """Delete one file; an absent one is fine."""
     if is_remote(path):
         fs, inner = file_system(path)
-        with explained(path, "remove"):
-            if fs.exists(inner):
-                fs.rm_file(inner)
+        with explained(path, "remove"), suppress(FileNotFoundError):
+            patiently(lambda: fs.rm_file(inner))
         return
     with _explained(path, "remove"):
         _local(path).unlink(missing_ok=True)
@@ -255,27 +274,6 @@ def remove_folder(folder: str) -> None:
     with _explained(folder, "remove"):
         if _local(folder).is_dir():
             shutil.rmtree(_local(folder))
-
-
-@contextmanager
-def locked(folder: str, name: str) -> Iterator[None]:
-    """Hold the lock file `name` in a local folder, which is made if need be; raises UsageError where another holds it.
-
-    The lock goes when the process ends, however it ends.
-    """
-    import fcntl
-
-    place = _local(folder)
-    with _explained(str(place), "write"):
-        place.mkdir(parents=True, exist_ok=True)
-        lock = open(place / name, "ab")  # noqa: SIM115
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            do = "Wait until that one is done, or choose another folder."
-            raise UsageError(folder, expected="no other build there", found="one that is running", do=do) from error
-        yield
 
 
 def sweep_temporary(folder: str) -> int:

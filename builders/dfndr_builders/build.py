@@ -77,7 +77,7 @@ def build(
     read, text = read_recipe(recipe)
     root = os.fspath(out)
     context = Context(read, text, Path(recipe).resolve().parent, root, device, progress, engine, replace=replace)
-    with claimed(root, read.digest, replace=replace, shared=engine.shared):
+    with claimed(root, read.digest, replace=replace, shared=engine.shared) as context.still_held:
         if retry_failed:
             forget(root)
         return _run(context, TakenOut.of(root, read.digest))
@@ -187,6 +187,7 @@ def _build(context: Context, pool: Pool, scored: Scored, derived: Sequence[Deriv
             files=context.files,
             more=_provenance(context, scored, derived, chosen),
         )
+        context.still_held()
         storage.put(context.root, "README.md", card(manifest).encode())
         write_manifest(context.root, manifest)
         sweep(context.root, manifest)

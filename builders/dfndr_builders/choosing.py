@@ -69,7 +69,7 @@ def choose(context: Context, scored: Scored, derived: Sequence[Derivation]) -> C
     if chosen is None:
         with context.timings.timed("select", digest) as timing, context.progress.task("select", total=None) as task:
             include, exclude = read_lists(context.recipe, context.folder)
-            beside = [one.columns.paths() for one in derived]
+            beside = [one.columns.local_paths() for one in derived]
             # One folder for all selections of a build, which holds its output: so the next one finds what was left.
             sorting = None if storage.is_remote(root) else str(Path(root).parent / "sorting")
             chosen = select(

@@ -41,6 +41,8 @@ class Context:
     device: str
     progress: Progress
     engine: Engine = field(default_factory=Inline)
+    still_held: Callable[[], None] = field(default=lambda: None)
+    """Raises StorageError where the output folder was lost to another build."""
     filter: str = ""
     """The folder of the filter that the recipe trained, relative to the root."""
     replace: bool = False

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import pyarrow as pa
@@ -16,8 +17,10 @@ import pyarrow as pa
 from dfndr import storage
 from dfndr.dataset import Dataset
 from dfndr.errors import DataError
+from dfndr.fetching import Files, files_at
 from dfndr.format.shard import write_rows
 from dfndr.progress import Progress
+from dfndr.storage import Stored
 
 __all__ = ["Columns", "Derive", "derive", "read_derived"]
 
@@ -37,15 +40,23 @@ class Derive(Protocol):
 
 @dataclass(frozen=True)
 class Columns:
-    """Derived columns on disk: one Parquet file for each shard of the scores, under `root`."""
+    """Derived columns: one Parquet file for each shard of the scores, in the order of the shards, under `root`."""
 
     root: str
-    files: Mapping[str, int]
-    """The files' names with their sizes in bytes, in the order of the shards."""
+    files: tuple[Stored, ...]
 
     def paths(self) -> list[str]:
         """Return where the files are, in the order of the shards."""
-        return [storage.join(self.root, name) for name in self.files]
+        return [storage.join(self.root, stored.path) for stored in self.files]
+
+    def local_paths(self) -> list[str]:
+        """Return where the files are on this machine: brought here, and kept for as long as this value, if need be."""
+        self._here.fetch(self.files)
+        return [str(self._here.path(stored)) for stored in self.files]
+
+    @cached_property
+    def _here(self) -> Files:
+        return files_at(self.root, check="size")
 
 
 def read_derived(root: str) -> Columns | None:
@@ -54,10 +65,13 @@ def read_derived(root: str) -> Columns | None:
     if not storage.exists(path):
         return None
     try:
-        found = Columns(root, {_plain(name): int(size) for name, size in json.loads(storage.read_bytes(path)).items()})
+        told = json.loads(storage.read_bytes(path))
+        found = Columns(
+            root, tuple(Stored(_plain(name), int(size), str(digest)) for name, (size, digest) in told.items())
+        )
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None  # a damaged record is no record: the columns are made again
-    places = {storage.join(root, name): size for name, size in found.files.items()}
+    places = {storage.join(root, stored.path): stored.size_bytes for stored in found.files}
     is_whole = all(storage.exists(place) and storage.size_of(place) == size for place, size in places.items())
     return found if is_whole else None
 
@@ -74,12 +88,12 @@ def derive(given: Derive, scores: Dataset, root: str, *, progress: Progress) -> 
     found = read_derived(root)
     if found is not None:
         return found
-    schema, files = pa.schema(given.fields()), dict[str, int]()
+    schema, files = pa.schema(given.fields()), list[Stored]()
     for number, (shard, table) in enumerate(zip(scores.shards, given.tables(scores, progress), strict=True)):
         if len(table) != shard.rows:
             do = "Report this: a derived column lost its place."
             raise DataError(f"shard {number}", expected=f"{shard.rows} rows", found=f"{len(table)}", do=do)
-        stored = write_rows(root, f"{number:05d}.parquet", table.cast(schema))
-        files[stored.path] = stored.size_bytes
-    storage.put(root, _DONE, json.dumps(files, indent=1).encode())
-    return Columns(root, files)
+        files.append(write_rows(root, f"{number:05d}.parquet", table.cast(schema)))
+    told = {stored.path: [stored.size_bytes, stored.sha256] for stored in files}
+    storage.put(root, _DONE, json.dumps(told, indent=1).encode())
+    return Columns(root, tuple(files))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import get_args
 
@@ -11,6 +11,7 @@ from dfndr import storage
 from dfndr.errors import FormatError, UsageError
 from dfndr.format.manifest import MANIFEST, Manifest, read_manifest
 from dfndr.format.schema import Modality
+from dfndr.locks import locked
 from dfndr_builders.engines.claims import TURNS, joined
 from dfndr_builders.work import records_folder
 
@@ -27,17 +28,17 @@ _FOLDERS = ("rows", "problems", "models", "audit", "removed", *get_args(Modality
 
 
 @contextmanager
-def claimed(root: str, recipe_digest: str, *, replace: bool = False, shared: bool = False) -> Iterator[None]:
+def claimed(
+    root: str, recipe_digest: str, *, replace: bool = False, shared: bool = False
+) -> Iterator[Callable[[], None]]:
     """Hold an output folder for one build; raises UsageError where it holds something else, or a build runs there.
 
-    `shared` lets other processes that say so hold it too, for the same recipe.
+    `shared` lets other processes that say so hold it too, for the same recipe. Yields what raises StorageError where
+    the folder was lost to another build, which can happen at S3.
     """
-    if storage.is_remote(root):
-        if shared:
-            do = "Build into a folder that the tasks share, and copy it; or take --engine ray."
-            raise UsageError(root, expected="a folder that can hold locks", found="a remote one", do=do)
-        yield
-        return
+    if storage.is_remote(root) and shared:
+        do = "Build into a folder that the tasks share, and copy it; or take --engine ray."
+        raise UsageError(root, expected="a folder that can hold locks", found="a remote one", do=do)
     if not root or (storage.exists(root) and not storage.is_folder(root)):
         found = "a file" if root else "no name"
         raise UsageError(root or "--out", expected="a folder to build into", found=found, do="Choose another --out.")
@@ -51,8 +52,12 @@ def claimed(root: str, recipe_digest: str, *, replace: bool = False, shared: boo
             found = f"dataset {there.name!r} of recipe {there.recipe_digest[:12]}, not {recipe_digest[:12]}"
             do = "Choose another --out, or pass --replace to build this recipe here (what can be used again is)."
             raise UsageError(root, expected="no dataset of another recipe", found=found, do=do)
-    with storage.locked(root, LOCK) if not shared else joined(root, LOCK, recipe_digest):
-        yield
+    if shared:
+        with joined(root, LOCK, recipe_digest):
+            yield lambda: None
+        return
+    with locked(root, LOCK) as check:
+        yield check
 
 
 def _manifest_there(root: str) -> Manifest:

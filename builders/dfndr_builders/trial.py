@@ -24,7 +24,7 @@ from dfndr.format.schema import SPLITS
 from dfndr.format.shard import parquet_errors
 from dfndr.seeds import hash_int
 from dfndr_builders.choosing import read_lists, rule_of
-from dfndr_builders.derived import read_derived
+from dfndr_builders.derived import Columns, read_derived
 from dfndr_builders.recipe import default_rules
 from dfndr_builders.recipe_file import parse_recipe, read_recipe
 from dfndr_builders.rules import Comparison, DropRule, Value
@@ -124,7 +124,8 @@ def try_selection(
         told, folder = parse_recipe(dataset.manifest.recipe, f"the recipe of {place}"), Path.cwd()
     else:
         told, folder = read_recipe(recipe)[0], Path(recipe).resolve().parent
-    names = {name for paths in derived for name in _names_in(paths[0])}
+    beside = [columns.local_paths() for columns in derived]
+    names = {name for paths in beside for name in _names_in(paths[0])}
     if changes.by is not None and changes.by not in {score.name for score in told.score}:
         expected = f"one of the recipe's scores: {', '.join(score.name for score in told.score)}"
         raise UsageError("--by", expected=expected, found=changes.by, do="Name one of them.")
@@ -134,7 +135,7 @@ def try_selection(
         raise _gone(place)
     with tempfile.TemporaryDirectory() as out:
         include, exclude = read_lists(told, folder)
-        after = select(scores, rule, out, derived=derived, include=include, exclude=exclude)
+        after = select(scores, rule, out, derived=beside, include=include, exclude=exclude)
         was, is_now = _uids(chosen, before), _uids(out, after)
     added = is_now.filter(pc.invert(pc.is_in(is_now, was)))
     removed = was.filter(pc.invert(pc.is_in(was, is_now)))
@@ -150,8 +151,8 @@ def try_selection(
     )
 
 
-def _phases(dataset: Dataset) -> tuple[Dataset, str, list[list[str]]]:
-    """Return the scores, the folder of the selection and the derived columns' files that a dataset was made from."""
+def _phases(dataset: Dataset) -> tuple[Dataset, str, list[Columns]]:
+    """Return the scores, the folder of the selection and the derived columns that a dataset was made from."""
     provenance = dataset.manifest.provenance
     selection, derived = provenance.get("selection"), provenance.get("derived", [])
     chosen = selection.get("phase") if isinstance(selection, Mapping) else None
@@ -165,7 +166,7 @@ def _phases(dataset: Dataset) -> tuple[Dataset, str, list[list[str]]]:
     return (
         open_dataset(scores, check="size"),
         storage.join(dataset.root, chosen),
-        [columns.paths() for columns in found if columns is not None],
+        [columns for columns in found if columns is not None],
     )
 
 
@@ -238,8 +239,8 @@ def _uids(root: str, selection: Selection) -> pa.Array:
     names = [storage.join(root, f"{split}.parquet") for split in SPLITS if selection.rows[split]]
     parts = []
     for name in names:
-        with parquet_errors(name):
-            parts.append(pq.read_table(name, columns=["shard", "row", "uid"]))
+        with storage.open_read(name) as file, parquet_errors(name):
+            parts.append(pq.read_table(file, columns=["shard", "row", "uid"]))
     if not parts:
         return pa.array([], pa.string())
     return pa.concat_tables(parts).sort_by([("shard", "ascending"), ("row", "ascending")])["uid"].combine_chunks()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
@@ -38,6 +39,7 @@ __all__ = ["Doing", "Finished", "Job", "Source", "Unit", "record_of", "recorded"
 HUB_FEATURES = {"thumbnail": {"_type": "Image"}}
 """What the Hub's viewer and `datasets.load_dataset` take from the Parquet's metadata, where the column is there."""
 
+_AT_ONCE = 16
 _BATCH_ROWS = 256
 _BATCH_BYTES = 64_000_000
 _PROBLEM_COLUMNS = ("uid", "key", "problem", "detail", "source")
@@ -220,32 +222,42 @@ def recorded(root: str, phase: str, units: Sequence[Unit]) -> dict[int, Shard]:
     folder = records_folder(root, phase)
     names = set(storage.list_files(folder)) if storage.exists(folder) else set()
     there = [unit for unit in units if f"{unit.index:05d}.json" in names]
-    found = {unit.index: record_of(root, phase, unit) for unit in there}
-    return {index: shard for index, shard in found.items() if shard is not None}
+    if not storage.is_remote(root):
+        found = [record_of(root, phase, unit) for unit in there]
+    else:  # a request for each record, and the sizes from a list: a request for each file would take hours
+        sizes = storage.sizes_below(root) if there else {}
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            found = list(pool.map(lambda unit: record_of(root, phase, unit, sizes=sizes), there))
+    return {unit.index: shard for unit, shard in zip(there, found, strict=True) if shard is not None}
 
 
-def record_of(root: str, phase: str, unit: Unit) -> Shard | None:
-    """Return a unit's shard where it is done, of a pool that looks as it did, None where it is not."""
-    shard = _record(root, phase, unit)
+def record_of(root: str, phase: str, unit: Unit, *, sizes: Mapping[str, int] | None = None) -> Shard | None:
+    """Return a unit's shard where it is done, of a pool that looks as it did, None where it is not.
+
+    `sizes` are those of the files below the root, where they are known.
+    """
+    shard = _record(root, phase, unit, sizes)
     if shard is None or not unit.look:
         return shard
     origin = read_origin(records_folder(root, phase), unit.index)
     return shard if origin is not None and (origin.name, origin.look) == (unit.name, unit.look) else None
 
 
-def _record(root: str, phase: str, unit: Unit) -> Shard | None:
+def _record(root: str, phase: str, unit: Unit, sizes: Mapping[str, int] | None = None) -> Shard | None:
     path = storage.join(records_folder(root, phase), f"{unit.index:05d}.json")
-    if not storage.exists(path):
+    if sizes is None and not storage.exists(path):
         return None
     try:
         shard = Shard.from_json(json.loads(storage.read_bytes(path)), path)
     except (ValueError, RecursionError, FormatError):
         return None  # a damaged record is no record: the unit is done again
     is_this = (shard.index, shard.split) == (unit.index, unit.split)
-    return shard if is_this and all(_is_there(root, stored) for stored in shard.files.values()) else None
+    return shard if is_this and all(_is_there(root, stored, sizes) for stored in shard.files.values()) else None
 
 
-def _is_there(root: str, stored: Stored) -> bool:
+def _is_there(root: str, stored: Stored, sizes: Mapping[str, int] | None) -> bool:
+    if sizes is not None:
+        return sizes.get(stored.path) == stored.size_bytes
     path = storage.join(root, stored.path)
     return storage.exists(path) and storage.size_of(path) == stored.size_bytes
 

@@ -111,7 +111,7 @@ def test_the_extras_are_those_of_the_project() -> None:
     named = {
         name
         for row in table.splitlines()
-        for name in re.findall(r"`([a-z-]+)`", row.partition("| ")[2].partition("|")[0])
+        for name in re.findall(r"`([a-z0-9-]+)`", row.partition("| ")[2].partition("|")[0])
     }
     assert named == set(PROJECT["optional-dependencies"]) - {"dev"}
 

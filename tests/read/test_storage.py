@@ -13,6 +13,7 @@ from dfndr_builders.pools.patterns import expand
 
 from dfndr import storage
 from dfndr.errors import StorageError, UsageError
+from dfndr.locks import locked
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -171,8 +172,8 @@ def test_patterns_expand_to_the_files_that_are_there_sorted_and_once(root, patte
 
 
 def test_one_build_holds_a_lock_and_it_goes_with_the_holder(tmp_path):
-    holder, second = storage.locked(str(tmp_path), ".lock"), storage.locked(str(tmp_path), ".lock")
+    holder, second = locked(str(tmp_path), ".lock"), locked(str(tmp_path), ".lock")
     with holder, pytest.raises(UsageError, match="one that is running"), second:
         pass
-    with storage.locked(str(tmp_path), ".lock"):
+    with locked(str(tmp_path), ".lock"):
         pass

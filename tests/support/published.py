@@ -9,7 +9,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 
-from dfndr import remote
+from dfndr import patience
 from support.hub import TOKEN, Hub, Repo
 
 __all__ = ["hub_for_reading", "put_folder"]
@@ -21,7 +21,9 @@ def hub_for_reading(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[Hu
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setenv("DFNDR_CACHE", str(cache))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(remote, "WAITS_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(patience, "ATTEMPTS", 4)
+    monkeypatch.setattr(patience, "FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr(patience, "VARIED_S", 0.0)
     with Hub() as hub:
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.url)
         template = "HUGGINGFACE_CO_URL_TEMPLATE"

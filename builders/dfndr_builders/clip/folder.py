@@ -52,9 +52,13 @@ def record_of(spec: TrainingSpec, data: TrainingData, result: TrainingResult, di
 def finished(out: str, digest: str, *, work: str) -> dict[str, Any] | None:
     """Return the record of the training that lies in `out`, None where it is still to be made, in `work`.
 
-    Raises UsageError where something else lies there, or a file in the place of either folder.
+    Raises UsageError where something else lies there, or a file in the place of either folder, or one is remote: a
+    trainer keeps its checkpoints in files.
     """
     for folder in (out, work):
+        if storage.is_remote(folder):
+            do = "Train into a local folder, by `dfndr train-dfn` what a build is to score by, and name or copy that."
+            raise UsageError(folder, expected="a local folder to train into", found="a remote one", do=do)
         if not folder:
             raise UsageError("--out", expected="a folder to train into", found="no name", do="Name one.")
         if storage.exists(folder) and not storage.is_folder(folder):

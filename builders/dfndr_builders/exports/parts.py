@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 from dfndr import storage
@@ -15,6 +15,7 @@ from dfndr.dataset import Dataset
 from dfndr.errors import UsageError
 from dfndr.format.manifest import canonical
 from dfndr.format.schema import Space
+from dfndr.locks import locked
 from dfndr.progress import Progress
 from dfndr.storage import Stored
 from dfndr_builders.layout_file import LAYOUT, LayoutFile
@@ -102,7 +103,7 @@ def _claimed(out: str, told: Mapping[str, object]) -> Iterator[None]:
     elif present := [name for name in storage.list_files(out)[:1] if not name.startswith(_RECORDS)]:
         do = "Choose an empty or new folder for --out."
         raise UsageError(out, expected="a new folder, or one that this export began", found=repr(present[0]), do=do)
-    with nullcontext() if storage.is_remote(out) else storage.locked(records, _LOCK):
+    with locked(records, _LOCK):
         storage.put(records, _PLAN, plan)
         storage.sweep_temporary(out)
         yield

@@ -9,7 +9,7 @@ from types import TracebackType
 from dfndr import storage
 from dfndr.errors import DfndrError, PoolError, StorageError
 from dfndr_builders.pools.base import PoolShard
-from dfndr_builders.pools.looks import look_of
+from dfndr_builders.pools.looks import looks_of
 from dfndr_builders.pools.patterns import expand
 
 __all__ = ["MAX_FILE_BYTES", "Damaged", "PoolFile", "base_name", "damage", "files_of", "folders_of", "shards_of"]
@@ -66,6 +66,8 @@ class PoolFile:
             while piece := self._file.read(min(size - len(data), _PIECE)):
                 data += piece
             return bytes(data)
+        except DfndrError:
+            raise
         except Exception as error:  # each remote file system has errors of its own
             found, do = str(error) or type(error).__name__, "Check the disk or the connection and run again."
             raise StorageError(self._path, expected="to read it", found=found, do=do) from error
@@ -122,9 +124,9 @@ def folders_of(patterns: Sequence[str]) -> list[str]:
 
 def shards_of(files: Sequence[str]) -> list[PoolShard]:
     """Return a shard for each file, named by its base name; a digest is made of the sizes of local files alone."""
-    return [_shard(index, path) for index, path in enumerate(files)]
+    looks = zip(files, looks_of(files), strict=True)
+    return [_shard(index, path, *look) for index, (path, look) in enumerate(looks)]
 
 
-def _shard(index: int, path: str) -> PoolShard:
-    size_bytes, changed = look_of(path)
+def _shard(index: int, path: str, size_bytes: int, changed: str) -> PoolShard:
     return PoolShard(index, base_name(path), None if storage.is_remote(path) else size_bytes, changed=changed)

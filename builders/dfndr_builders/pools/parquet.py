@@ -51,7 +51,11 @@ class ParquetPool(ColumnsPool):
 
     def shards(self) -> Sequence[PoolShard]:
         """List the files; raises PoolError for a pattern that matches nothing and for a folder."""
-        return shards_of(self._files)
+        return self._shards
+
+    @cached_property
+    def _shards(self) -> list[PoolShard]:
+        return shards_of(self._files)  # once, for it costs requests where the files are remote
 
     def read(self, shard: PoolShard) -> Iterator[pa.Table]:
         """Yield the file's rows, streaming; raises PoolError where its columns are not those of the first file."""

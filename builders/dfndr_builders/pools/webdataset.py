@@ -41,7 +41,11 @@ class WebDatasetPool(PartsPool):
 
     def shards(self) -> Sequence[PoolShard]:
         """List the tars; raises PoolError for a pattern that matches nothing and for a folder."""
-        return shards_of(self._files)
+        return self._shards
+
+    @cached_property
+    def _shards(self) -> list[PoolShard]:
+        return shards_of(self._files)  # once, for it costs requests where the files are remote
 
     def read(self, shard: PoolShard) -> Iterator[pa.Table]:
         """Yield the tar's samples; raises StorageError where the disk or the connection fails."""

@@ -10,6 +10,7 @@ from dfndr import storage
 from dfndr.dataset import Dataset
 from dfndr.errors import UsageError
 from dfndr.format.manifest import Manifest, read_manifest, write_manifest
+from dfndr.locks import locked
 from dfndr_builders.card import card
 from dfndr_builders.output import LOCK
 
@@ -28,7 +29,7 @@ def held(root: str) -> Iterator[Dataset]:
     if manifest.funnel and manifest.funnel[-1].name in ("score", "bank"):
         do = "Take the rows out of the dataset, or put their uids into the list that [select] exclude names."
         raise UsageError(root, expected="a finished dataset", found="a phase of a build", do=do)
-    with storage.locked(root, LOCK):
+    with locked(root, LOCK):
         storage.sweep_temporary(root)
         yield Dataset(root, read_manifest(root))
 
