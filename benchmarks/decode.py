@@ -5,6 +5,7 @@ seconds), so that a busy machine disturbs them less; ratios are of the same run.
 vectors of fast and exact pictures, for several choices of how much a scaled JPEG leaves.
 
     python benchmarks/decode.py --pool ../shared/pools/flickr8k_native1k --model ViT-S-32-alt
+    python benchmarks/decode.py --count 1000 --runs 0 --sizes native 1280x960 --spares 2 --model ViT-S-32-alt
 """
 
 from __future__ import annotations
@@ -78,14 +79,20 @@ def compare(files: list[bytes], runs: int) -> None:
         print(f"  {name:<10} {statistics.median(rates):6.0f} /s ({rates[0]:.0f} to {rates[-1]:.0f})   {told}")
 
 
-def drift(files: list[bytes], model: str) -> None:
-    """Print mean and worst cosine to exact vectors, for each choice of what a scaled JPEG leaves."""
-    exact = open_encoder(EncoderSpec("one", model, "random:0", device="cpu")).encode_images(files).vectors
+def drift(files: list[bytes], model: str, spares: list[int]) -> None:
+    """Print mean and worst cosine to exact vectors, for each choice of what a scaled JPEG leaves.
+
+    Beside them, what the cosine is between each picture and the next one: a drift is small or large beside that.
+    """
+    exact = open_encoder(EncoderSpec("one", model, "random:0", device="cpu")).encode_images(files)
+    good = [place for place in range(len(files)) if place not in exact.problems]
+    others = np.einsum("nd,nd->n", exact.vectors[good], np.roll(exact.vectors[good], 1, axis=0), dtype=np.float64)
+    print(f"  {len(good)} pictures; cosine between two of them: {others.mean():.6f} in the mean")
     chosen = pixels._SPARE
-    for spare in (1, 2, 4):
+    for spare in spares:
         pixels._SPARE = spare
         fast = open_encoder(EncoderSpec("one", model, "random:0", device="cpu", decode="fast")).encode_images(files)
-        cosines = np.einsum("nd,nd->n", exact, fast.vectors, dtype=np.float64)
+        cosines = np.einsum("nd,nd->n", exact.vectors[good], fast.vectors[good], dtype=np.float64)
         print(f"  {spare} x the side left: cosine {cosines.mean():.6f} in the mean, {cosines.min():.6f} at worst")
     pixels._SPARE = chosen
 
@@ -95,20 +102,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pool", default="../shared/pools/flickr8k_native1k")
     parser.add_argument("--count", type=int, default=64)
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=5, help="0 for the drift alone")
     parser.add_argument("--model", default="")
-    parser.add_argument("--sizes", nargs="+", default=["640x480", "1280x960"])
+    parser.add_argument("--sizes", nargs="+", default=["640x480", "1280x960"], help="or `native`: as they are")
+    parser.add_argument("--spares", nargs="+", type=int, default=[1, 2, 4])
     asked = parser.parse_args()
     torch.set_num_threads(1)
     given = files_of(asked.pool, asked.count)
     for told in asked.sizes:
-        width, height = map(int, told.split("x"))
-        size = (width, height)
-        files = [enlarged(data, size) for data in given]
-        print(f"{size[0]} x {size[1]}, {len(files)} pictures of {sum(map(len, files)) // len(files):,} bytes")
-        compare(files, asked.runs)
+        files = given
+        if told != "native":
+            width, height = map(int, told.split("x"))
+            files = [enlarged(data, (width, height)) for data in given]
+        print(f"{told}, {len(files)} pictures of {sum(map(len, files)) // len(files):,} bytes", flush=True)
+        if asked.runs:
+            compare(files, asked.runs)
         if asked.model:
-            drift(files, asked.model)
+            drift(files, asked.model, asked.spares)
 
 
 if __name__ == "__main__":

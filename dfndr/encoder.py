@@ -1,23 +1,26 @@
 """One open_clip model as an encoder of images and texts: loaded from anywhere, named by what it really was.
 
 A last digit of a model's output can depend on the batch's shape and the number of threads, so an encoder always runs
-at one batch shape (the last batch is padded) with a fixed number of threads; both stand in its record. When the
-device runs out of memory the batch is halved for good, and `notes` says so.
+at one batch shape (the last batch is padded) with a fixed number of threads; both stand in its record.
 """
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dfndr.errors import ModelError, UsageError
+from dfndr.errors import UsageError
 from dfndr.format.schema import EncoderRecord, Preprocess
 from dfndr.images import BadImage, Picture
+from dfndr.looks import Looks
 from dfndr.models import EncoderSpec, activation_of, hub_revision, load_model, weights_sha256
+from dfndr.passes import Passes, cores
 from dfndr.pixels import Preparation, prepared
 from dfndr.short_texts import ROWS_SHARE, TextTower
 from dfndr.views.replay import apply
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from dfndr.pixels import Prepared
 
 __all__ = ["Encoded", "Encoder", "EncoderSpec", "open_encoder", "pick_device"]
+
+_MOST_READERS = 16
 
 
 @dataclass
@@ -61,8 +66,8 @@ def pick_device(device: str) -> str:
 class Encoder:
     """A loaded model; `encode_images` and `encode_texts` give unit vectors, `record` says what it really is.
 
-    `revision` is the commit of the Hub that it came from, "" where it did not come from there; `seconds` is how long
-    the model has been running in all, and `waited` how long it waited for pictures.
+    `revision` is the commit of the Hub that it came from, "" where it did not come from there; `looks` is what it is
+    shown of pictures, `passes` run the model, and `waited` is how long they waited for pictures in all.
     """
 
     def __init__(self, spec: EncoderSpec, model: Any, preprocess: Any, tokenizer: Any) -> None:  # noqa: ANN401
@@ -70,19 +75,16 @@ class Encoder:
 
         self.spec = spec
         self.device = pick_device(spec.device)
-        self.batch_size = spec.batch_size
+        self.passes = Passes(spec.name, self.device, spec.batch_size, spec.threads)
         self.revision = hub_revision(spec.pretrained)
-        self.notes: dict[str, str] = {}
-        self.seconds = self.waited = 0.0
-        self._expected: dict[bytes, Callable[[], npt.NDArray[np.uint8] | BadImage]] = {}
+        self.waited = 0.0
         self._model, self._tokenizer = model.eval().to(self.device), tokenizer
         self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[spec.precision]
         self.record = self._make_record(spec)
-        self._threads = spec.threads
         self._preparation = Preparation(preprocess, self.record.preprocess, spec.decode)
+        self.looks = Looks(self._preparation.pixels)
         self._tower = TextTower(self._model, spec.precision, self._tokens(["a"]).to(self.device))
-        self._room: torch.Tensor | None = None
-        self._lock = threading.Lock()
+        self._rooms = threading.local()
 
     def _make_record(self, spec: EncoderSpec) -> EncoderRecord:
         import torch
@@ -118,6 +120,12 @@ class Encoder:
             decode="" if spec.decode == "exact" else spec.decode,
         )
 
+    def one_at_a_time(self) -> Encoder:
+        """Return the same model for single queries, which are not worth a whole batch; the last digit may differ."""
+        mine = copy.copy(self)
+        mine.passes = Passes(self.spec.name, self.device, 1, self.spec.threads)
+        return mine
+
     def encode_images(self, images: Sequence[bytes]) -> Encoded:
         """Decode, preprocess and encode image files, equal ones once; threads make them ready while the model runs."""
         return _of_distinct(self._encode_images, images)
@@ -127,27 +135,11 @@ class Encoder:
         return _of_distinct(self._encode_texts, texts)
 
     def _encode_images(self, images: Sequence[bytes]) -> Encoded:
-        tasks = [(partial(self._looked_at, image), 1) for image in images]
-        return self._encode_pixels(len(images), prepared(tasks, self._threads, self.batch_size))
+        def ready(image: bytes) -> Prepared:
+            return [self.looks.of(image)]
 
-    def _looked_at(self, image: bytes) -> Prepared:
-        ready = self._expected.pop(image, None)
-        return [self.pixels(Picture(image)) if ready is None else ready()]
-
-    def pixels(self, picture: Picture) -> npt.NDArray[np.uint8] | BadImage:
-        """Return what the model would be shown of a picture, or why it cannot be."""
-        try:
-            return self._preparation.pixels(picture)
-        except BadImage as problem:
-            return problem
-
-    def expect(self, image: bytes, pixels: Callable[[], npt.NDArray[np.uint8] | BadImage]) -> None:
-        """Take what `pixels` returns for that image when it is to be encoded, once."""
-        self._expected[image] = pixels
-
-    def forget(self) -> None:
-        """Expect nothing any longer."""
-        self._expected.clear()
+        tasks = [(partial(ready, image), 1) for image in images]
+        return self._encode_pixels(len(images), tasks)
 
     def encode_views(self, images: Sequence[bytes], views: Sequence[Sequence[View]]) -> Encoded:
         """Encode the views of each image file, one image after the other; each is decoded once.
@@ -161,40 +153,51 @@ class Encoder:
             return [self._preparation.cut(apply(view, picture, size=size)) for view in views]
 
         tasks = [(partial(ready, image, its), len(its)) for image, its in zip(images, views, strict=True)]
-        return self._encode_pixels(sum(map(len, views)), prepared(tasks, self._threads, self.batch_size))
+        return self._encode_pixels(sum(map(len, views)), tasks)
 
     def _encode_texts(self, texts: Sequence[str]) -> Encoded:
         import numpy as np
 
         done = Encoded(np.zeros((len(texts), self.record.dim), dtype=np.float32))
+        tokens = self._tokens(texts) if texts else None
         share = ROWS_SHARE if self._tower.lengths else 1
-        if texts:
-            tokens = self._tokens(texts)
-            for rows, length in self._tower.groups(tokens):
-                done.vectors[rows] = self._forward(tokens[rows, :length], self._tower.encode, share=share)
+        blocks: list[tuple[list[int], int]] = []
+        for rows, length in self._tower.groups(tokens) if tokens is not None else ():
+            size = max(1, self.passes.batch_size // share)
+            blocks += [(rows[start : start + size], length) for start in range(0, len(rows), size)]
+        given = (tokens[rows, :length] for rows, length in blocks if tokens is not None)
+        for (rows, _), found in zip(blocks, self.passes.over(given, self._tower.encode, share=share), strict=True):
+            done.vectors[rows] = found
         return _of_length_one(done)
 
     def _tokens(self, texts: Sequence[str]) -> torch.Tensor:
         found: torch.Tensor = self._tokenizer(list(texts))
         return found
 
-    def _encode_pixels(self, count: int, chunks: Iterable[Prepared]) -> Encoded:
+    def _encode_pixels(self, count: int, tasks: Sequence[tuple[Callable[[], Prepared], int]]) -> Encoded:
         import numpy as np
         import torch
 
         done = Encoded(np.zeros((count, self.record.dim), dtype=np.float32))
-        start = 0
-        for chunk in self._waiting(chunks):
-            good: dict[int, npt.NDArray[np.uint8]] = {}
-            for place, value in enumerate(chunk, start):
-                if isinstance(value, BadImage):
-                    done.problems[place] = (value.reason, value.detail)
-                else:
-                    good[place] = value
-            if good:
-                pixels = torch.from_numpy(np.stack(list(good.values())))
-                done.vectors[list(good)] = self._forward(pixels, self._seen)
-            start += len(chunk)
+        places: deque[list[int]] = deque()
+        chunks = prepared(tasks, min(cores(), _MOST_READERS), self.passes.batch_size)
+
+        def blocks() -> Iterator[torch.Tensor]:
+            start = 0
+            for chunk in self._waiting(chunks):
+                good: dict[int, npt.NDArray[np.uint8]] = {}
+                for place, value in enumerate(chunk, start):
+                    if isinstance(value, BadImage):
+                        done.problems[place] = (value.reason, value.detail)
+                    else:
+                        good[place] = value
+                if good:
+                    places.append(list(good))
+                    yield torch.from_numpy(np.stack(list(good.values())))
+                start += len(chunk)
+
+        for found in self.passes.over(blocks(), self._seen):
+            done.vectors[places.popleft()] = found
         return _of_length_one(done)
 
     def _waiting(self, chunks: Iterable[Prepared]) -> Iterator[Prepared]:
@@ -207,51 +210,12 @@ class Encoder:
     def _seen(self, pixels: torch.Tensor) -> torch.Tensor:
         import torch
 
-        if self._room is None or len(self._room) != len(pixels):
+        room: torch.Tensor | None = getattr(self._rooms, "room", None)
+        if room is None or len(room) != len(pixels):
             shape = (len(pixels), 3, *pixels.shape[1:3])
-            self._room = torch.empty(shape, dtype=torch.float32, device=pixels.device)
-        found: torch.Tensor = self._model.encode_image(self._preparation.numbers(pixels, self._room).to(self._dtype))
+            self._rooms.room = room = torch.empty(shape, dtype=torch.float32, device=pixels.device)
+        found: torch.Tensor = self._model.encode_image(self._preparation.numbers(pixels, room).to(self._dtype))
         return found
-
-    def _forward(
-        self, inputs: torch.Tensor, forward: Callable[[torch.Tensor], torch.Tensor], *, share: int = 1
-    ) -> npt.NDArray[np.float32]:
-        """Run rows through the model at a constant batch shape, halving it for good when memory runs out.
-
-        `share` divides the batch's number of rows.
-        """
-        import numpy as np
-        import torch
-
-        torch.set_num_threads(max(1, self._threads))
-        found = []
-        start, began = 0, time.perf_counter()
-        while start < len(inputs):
-            size = max(1, self.batch_size // share)
-            rows = inputs[start : start + size]
-            padded = torch.zeros((size, *rows.shape[1:]), dtype=rows.dtype)
-            padded[: len(rows)] = rows
-            try:
-                with self._lock, torch.inference_mode():
-                    found.append(forward(padded.to(self.device))[: len(rows)].float().cpu().numpy())
-            except (torch.OutOfMemoryError, RuntimeError) as error:
-                self._halve(error)
-                continue
-            start += len(rows)
-        self.seconds += time.perf_counter() - began
-        return np.concatenate(found)
-
-    def _halve(self, error: Exception) -> None:
-        """Make the batch half as large where that may help; raise what went wrong where it cannot."""
-        if not _is_out_of_memory(error):
-            raise error
-        if self.batch_size == 1:
-            where, said = f"encoder {self.record.name!r}", str(error).splitlines()[0][:200]
-            do = "Take a smaller model, or another device."
-            raise ModelError(where, expected="memory for one row", found=said, do=do) from error
-        self._room = None
-        self.batch_size = max(1, self.batch_size // 2)
-        self.notes["batch_size"] = f"halved to {self.batch_size}: the device ran out of memory"
 
 
 _Input = TypeVar("_Input", bytes, str)
@@ -278,15 +242,6 @@ def _of_length_one(done: Encoded) -> Encoded:
     done.vectors[usable] /= lengths[usable, None].astype(np.float32)
     done.vectors[list(done.problems)] = 0
     return done
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    import torch
-
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or any(
-        words in text for words in ("out of memory", "not enough memory", "can't allocate memory")
-    )
 
 
 @lru_cache(maxsize=8)

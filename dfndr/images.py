@@ -62,11 +62,15 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, short_side: int | None 
     many pixels (libjpeg's scaled inverse DCT: each pixel is about the mean of those it stands for).
     """
     with _reading(), _opened(data, max_pixels) as image:
-        orientation = _orientation(image)
-        if short_side is not None and min(image.size) >= 2 * short_side:
-            image.draft(None, (short_side, short_side))
-        image.load()
-        return _upright(_rgb(image), orientation)
+        return _loaded(image, short_side)
+
+
+def _loaded(image: Image.Image, short_side: int | None) -> Image.Image:
+    orientation = _orientation(image)
+    if short_side is not None and min(image.size) >= 2 * short_side:
+        image.draft(None, (short_side, short_side))
+    image.load()
+    return _upright(_rgb(image), orientation)
 
 
 class Picture:
@@ -78,6 +82,7 @@ class Picture:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self._short, self._kind = -1, ""
+        self._begun: Image.Image | None = None
         self._decoded: dict[int, Image.Image | BadImage] = {}
 
     def pixels(self, short_side: int | None = None) -> Image.Image:
@@ -85,7 +90,7 @@ class Picture:
         scale = self._scale(short_side)
         if scale not in self._decoded:
             try:
-                self._decoded[scale] = decode(self.data, short_side=short_side)
+                self._decoded[scale] = self._decode(short_side)
             except BadImage as problem:
                 self._decoded[scale] = problem
         found = self._decoded[scale]
@@ -93,12 +98,20 @@ class Picture:
             raise found
         return found
 
+    def _decode(self, short_side: int | None) -> Image.Image:
+        begun, self._begun = self._begun, None
+        if begun is None:
+            return decode(self.data, short_side=short_side)
+        with _reading(), begun:
+            return _loaded(begun, short_side)
+
     def _scale(self, short_side: int | None) -> int:
         if short_side is None:
             return 1
         if self._short < 0:
-            width, height, self._kind = inspect(self.data)
-            self._short = min(width, height)
+            with _reading():
+                self._begun = _opened(self.data, MAX_PIXELS)
+                self._short, self._kind = min(self._begun.size), str(self._begun.format)
         if self._kind not in _SCALABLE:
             return 1
         return max((scale for scale in _SCALES if self._short >= scale * short_side), default=1)

@@ -125,7 +125,7 @@ def _shared(seen: Image.Image) -> torch.Tensor:
     import torch
 
     try:
-        return torch.from_dlpack(pa.array(seen).flatten()).view(seen.height, seen.width, 4)
+        return torch.from_dlpack(pa.array(seen).values).view(seen.height, seen.width, 4)
     except (ValueError, TypeError, pa.ArrowInvalid):
         return torch.from_numpy(np.array(seen.convert("RGBX")))
 

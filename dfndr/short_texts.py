@@ -7,6 +7,7 @@ comes out of a row does not depend on its neighbours.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -32,14 +33,14 @@ class TextTower:
     """
 
     def __init__(self, model: Any, precision: str, tokens: torch.Tensor) -> None:  # noqa: ANN401
-        self._model, self._asked = model, _asked(model)
-        self._tower, self._prefix = (model.text, "model.text.") if hasattr(model, "text") else (model, "model.")
+        self._model, self._tower = model, model.text if hasattr(model, "text") else model
         self._pools = getattr(model, "text_pool_type", None) or getattr(self._tower, "pool_type", None)
         self._end = getattr(model, "text_eos_id", None) or getattr(self._tower, "eos_id", None)
         self.lengths: tuple[int, ...] = ()
-        self._is_causal = self._looks_backwards()
-        if self._is_causal:
+        self._cut: dict[int, Any] = {}
+        if self._looks_backwards():
             lengths = tuple(length for length in LENGTHS if length < tokens.shape[1])
+            self._cut = {length: self._cut_to(length) for length in lengths}
             self.lengths = lengths if self._agree(tokens, lengths, _CLOSE[precision]) else ()
 
     def _looks_backwards(self) -> bool:
@@ -66,18 +67,21 @@ class TextTower:
 
     def encode(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return the vectors of tokens of shape (rows, length), not normalised."""
+        found: torch.Tensor = self._cut.get(tokens.shape[1], self._model).encode_text(tokens)
+        return found
+
+    def _cut_to(self, length: int) -> Any:  # noqa: ANN401
+        """Return a model of the same parameters whose mask and positions are those of a shorter context."""
         import torch
 
-        length, mask = tokens.shape[1], getattr(self._tower, "attn_mask", None)
-        if mask is None or not self._is_causal or length >= mask.shape[0]:
-            whole: torch.Tensor = self._model.encode_text(tokens)
-            return whole
-        shorter = {
-            f"{self._prefix}positional_embedding": self._tower.positional_embedding[:length],
-            f"{self._prefix}attn_mask": mask[:length, :length],
-        }
-        cut: torch.Tensor = torch.func.functional_call(self._asked, shorter, (tokens,))
-        return cut
+        tower = _shallow(self._tower)
+        tower.positional_embedding = torch.nn.Parameter(self._tower.positional_embedding[:length], requires_grad=False)
+        tower.attn_mask = self._tower.attn_mask[:length, :length]
+        if self._tower is self._model:
+            return tower
+        model = _shallow(self._model)
+        model.text = tower
+        return model
 
     def groups(self, tokens: torch.Tensor) -> Iterator[tuple[list[int], int]]:
         """Yield, for each length that is needed, the rows of `tokens` that are cut to it, and the length."""
@@ -92,17 +96,9 @@ class TextTower:
             yield [row for row, its in enumerate(needed) if its == length], length
 
 
-def _asked(model: Any) -> Any:  # noqa: ANN401
-    """Return a module whose call is the model's `encode_text`, since only a call can be made with other tensors."""
-    import torch
-
-    class Asked(torch.nn.Module):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-            found: torch.Tensor = self.model.encode_text(tokens)
-            return found
-
-    return Asked()
+def _shallow(module: Any) -> Any:  # noqa: ANN401
+    """Return a module that shares all it has with another, and can be given something else."""
+    found = copy.copy(module)
+    for name in ("_parameters", "_buffers", "_modules"):
+        found.__dict__[name] = dict(module.__dict__[name])
+    return found

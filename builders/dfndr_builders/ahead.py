@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from queue import Full, Queue
 from types import TracebackType
-from typing import Generic, Self, TypeAlias, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from dfndr.encoder import Encoder
-from dfndr.images import BadImage, Picture
+from dfndr.images import Picture
+from dfndr.looks import Looks
+from dfndr.passes import cores
 from dfndr_builders.stage import good_rows
 
 __all__ = ["Looking", "ahead"]
@@ -83,39 +81,39 @@ class ahead(Generic[_Item]):
 
 
 class Looking:
-    """Threads that make the pictures of tables ready for encoders, each decoded once for all of them; for a `with`."""
+    """Threads that look at the pictures of tables, each decoded once for all who want to see it; for a `with`."""
 
-    def __init__(self, encoders: Sequence[Encoder]) -> None:
-        self._encoders = encoders
-        known = getattr(os, "sched_getaffinity", None)
-        cores = len(known(0)) if known else os.cpu_count() or 1
-        self._pool = ThreadPoolExecutor(min(cores, _MOST_THREADS), thread_name_prefix="dfndr-looking")
+    def __init__(self, looks: Sequence[Looks[Any]]) -> None:
+        self._looks = looks
+        self._pool = ThreadPoolExecutor(min(cores(), _MOST_THREADS), thread_name_prefix="dfndr-looking")
 
-    def look(self, table: pa.Table) -> None:
-        """Begin with the pictures of a table's good rows."""
-        if self._encoders:
-            for row in good_rows(table):
-                image = table["image"][row].as_py()
-                looked_at = self._pool.submit(_looked_at, image, self._encoders)
-                for place, encoder in enumerate(self._encoders):
-                    encoder.expect(image, partial(_nth, looked_at, place))
+    def look(self, table: pa.Table) -> list[bytes]:
+        """Begin with the pictures of a table's good rows, and return them."""
+        images = [table["image"][row].as_py() for row in good_rows(table)] if self._looks else []
+        for image in images:
+            seen = self._pool.submit(_seen, image, self._looks)
+            for place, looks in enumerate(self._looks):
+                looks.expect(image, partial(_nth, seen, place))
+        return images
+
+    def forget(self, images: Iterable[bytes]) -> None:
+        """Let go of what nobody has asked for, and nobody will."""
+        for looks in self._looks:
+            looks.forget(images)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._pool.shutdown(cancel_futures=True)
-        for encoder in self._encoders:
-            encoder.forget()
+        for looks in self._looks:
+            looks.forget()
 
 
-_Pixels: TypeAlias = npt.NDArray[np.uint8] | BadImage
-
-
-def _looked_at(image: bytes, encoders: Sequence[Encoder]) -> list[_Pixels]:
+def _seen(image: bytes, looks: Sequence[Looks[Any]]) -> list[Any]:
     picture = Picture(image)
-    return [encoder.pixels(picture) for encoder in encoders]
+    return [one.at(picture) for one in looks]
 
 
-def _nth(looked_at: Future[list[_Pixels]], place: int) -> _Pixels:
-    return looked_at.result()[place]
+def _nth(seen: Future[list[Any]], place: int) -> Any:  # noqa: ANN401 (what it is, each of the Looks knows)
+    return seen.result()[place]

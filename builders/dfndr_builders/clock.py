@@ -4,47 +4,62 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-
-import pyarrow as pa
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 from dfndr.encoder import Encoder
+from dfndr.format.manifest import Shard
+from dfndr.looks import Looks
 from dfndr_builders.timings import Spent
+from dfndr_builders.units import Finished
 
 __all__ = ["Clock"]
 
+_Part = TypeVar("_Part")
+
 
 class Clock:
-    """Begins when it is made; `encoders` are those whose own seconds are told apart."""
+    """Begins when it is made; `encoders` are those whose own seconds are told apart.
 
-    def __init__(self, encoders: Sequence[Encoder]) -> None:
+    `looks` are of those who are shown pictures before rows are given: waiting for these is no waiting for rows.
+    """
+
+    def __init__(self, encoders: Sequence[Encoder], looks: Sequence[Looks[Any]] = ()) -> None:
         self._encoders = tuple(dict.fromkeys(encoders))
-        self._before = self._of_encoders()
-        self._began = time.perf_counter()
+        shown = [one.looks for one in self._encoders]
+        self._looks = [one for one in looks if one not in shown]
         self._rows = self._files = 0.0
+        self._before = self._sums()
 
-    def rows(self, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-        """Yield tables, and count how long they were waited for."""
+    def rows(self, parts: Iterator[_Part]) -> Iterator[_Part]:
+        """Yield what is given, and count how long it was waited for."""
         began = time.perf_counter()
-        for table in tables:
+        for part in parts:
             self._rows += time.perf_counter() - began
-            yield table
+            yield part
             began = time.perf_counter()
         self._rows += time.perf_counter() - began
 
-    @contextmanager
-    def files(self) -> Iterator[None]:
-        """Count the time that files take to be written."""
+    def told(self, writing: Future[Shard]) -> Finished:
+        """Wait until a shard is committed, and return it with where the time went since the one before."""
         began = time.perf_counter()
-        yield
+        shard = writing.result()
         self._files += time.perf_counter() - began
+        now = self._sums()
+        whole, models, pictures, looked, rows, files = (
+            one - before for one, before in zip(now, self._before, strict=True)
+        )
+        self._before = now
+        blamed = min(looked, rows)  # rows that were waited for may have waited for pictures themselves
+        rest = whole - models - pictures - rows - files
+        return Finished(**vars(shard), spent=Spent(rows - blamed, pictures + blamed, models, files, max(0.0, rest)))
 
-    def spent(self) -> Spent:
-        """Return where the time since the beginning went."""
-        whole = time.perf_counter() - self._began
-        models, pictures = (now - before for now, before in zip(self._of_encoders(), self._before, strict=True))
-        rest = whole - models - pictures - self._rows - self._files
-        return Spent(self._rows, pictures, models, self._files, max(0.0, rest))
-
-    def _of_encoders(self) -> tuple[float, float]:
-        return sum(one.seconds for one in self._encoders), sum(one.waited for one in self._encoders)
+    def _sums(self) -> tuple[float, ...]:
+        return (
+            time.perf_counter(),
+            sum(one.passes.seconds for one in self._encoders),
+            sum(one.waited for one in self._encoders),
+            sum(one.waited for one in self._looks),
+            self._rows,
+            self._files,
+        )

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from dfndr.encoder import Encoded, Encoder, open_encoder
 from dfndr.errors import DataError
 from dfndr.format.schema import Space
+from dfndr.looks import Looks
 from dfndr.models import EncoderSpec
 from dfndr.views.view import View, parse_views
 from dfndr_builders.stage import Step, good_rows, mark_problems, require
@@ -39,9 +41,9 @@ class Embed:
     views: bool = False
 
     @property
-    def shown(self) -> tuple[EncoderSpec, ...]:
-        """The encoder that sees each row's picture whole."""
-        return (self.encoder,) if self.space.modality == "image" and not self.views else ()
+    def looks(self) -> tuple[Looks[npt.NDArray[np.uint8]], ...]:
+        """What its encoder is shown of each row's picture."""
+        return (open_encoder(self.encoder).looks,) if self.space.modality == "image" and not self.views else ()
 
     def schema(self, given: pa.Schema) -> pa.Schema:
         """Return the given schema with the column of vectors."""

@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from dfndr.errors import DataError
 from dfndr.format.schema import FAILED
-from dfndr.models import EncoderSpec
+from dfndr.looks import Looks
 
 __all__ = [
     "HAPPENED",
@@ -28,8 +28,8 @@ __all__ = [
     "Chain",
     "Stage",
     "Step",
-    "encoders_shown",
     "good_rows",
+    "looks_of",
     "mark_problems",
     "parted",
     "require",
@@ -90,10 +90,10 @@ def parted(stage: Stage) -> tuple[Stage, Stage]:
     return Chain(tuple(links[:count])), Chain(tuple(links[count:]))
 
 
-def encoders_shown(stage: Stage) -> tuple[EncoderSpec, ...]:
-    """Return the encoders that a stage, or a chain, shows the picture of every row, each once."""
+def looks_of(stage: Stage) -> tuple[Looks[Any], ...]:
+    """Return who, in a stage or a chain, looks at the picture of every row, each once; loads their models."""
     links = stage.stages if isinstance(stage, Chain) else (stage,)
-    return tuple(dict.fromkeys(spec for link in links for spec in getattr(link, "shown", ())))
+    return tuple(dict.fromkeys(looks for link in links for looks in getattr(link, "looks", ())))
 
 
 def require(stage: str, given: pa.Schema, columns: Mapping[str, pa.DataType]) -> None:

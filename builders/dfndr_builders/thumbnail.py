@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import pyarrow as pa
 
-from dfndr.images import BadImage, decode, thumbnail
+from dfndr.images import BadImage, Picture, thumbnail
+from dfndr.looks import Looks
 from dfndr_builders.stage import Step, good_rows, mark_problems, require
 
 __all__ = ["THUMBNAIL", "Thumbnail"]
@@ -32,20 +34,32 @@ class Thumbnail:
         require("thumbnail", given, {"image": pa.large_binary()})
         return given.append(pa.field("thumbnail", THUMBNAIL))
 
+    @property
+    def looks(self) -> tuple[Looks[bytes]]:
+        """What it sees of each row's picture."""
+        return (_looks(self.longest, self.is_fast),)
+
     def open(self) -> Step:
         """Nothing to load."""
         return self._step
 
-    def _small(self, image: bytes) -> bytes:
-        return thumbnail(decode(image, short_side=2 * self.longest if self.is_fast else None), self.longest)
-
     def _step(self, table: pa.Table) -> pa.Table:
+        (looks,) = self.looks
         small: list[dict[str, object] | None] = [None] * len(table)
         problems: dict[int, tuple[str, str]] = {}
         for row in good_rows(table):
-            try:
-                small[row] = {"bytes": self._small(table["image"][row].as_py()), "path": None}
-            except BadImage as bad:
-                problems[row] = (bad.reason, bad.detail)
+            found = looks.of(table["image"][row].as_py())
+            if isinstance(found, BadImage):
+                problems[row] = (found.reason, found.detail)
+            else:
+                small[row] = {"bytes": found, "path": None}
         table = table.append_column(pa.field("thumbnail", THUMBNAIL), pa.array(small, THUMBNAIL))
         return mark_problems(table, problems)
+
+
+@lru_cache(maxsize=8)
+def _looks(longest: int, is_fast: bool) -> Looks[bytes]:
+    def see(picture: Picture) -> bytes:
+        return thumbnail(picture.pixels(2 * longest if is_fast else None), longest)
+
+    return Looks(see)

@@ -8,31 +8,24 @@ middle of.
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dfndr import storage
 from dfndr.encoder import open_encoder
-from dfndr.errors import DataError, FormatError
+from dfndr.errors import FormatError
 from dfndr.format.manifest import Shard
 from dfndr.format.schema import Space
 from dfndr.format.shard import rows_path, vectors_path, write_rows, write_vectors
 from dfndr.models import EncoderSpec
 from dfndr.storage import Stored
-from dfndr_builders.ahead import Looking, ahead
-from dfndr_builders.clock import Clock
 from dfndr_builders.origins import Content, Origin, read_origin, write_origin
-from dfndr_builders.stage import HAPPENED, Stage, encoders_shown, parted
-from dfndr_builders.timings import Spent
-from dfndr_builders.vectors import vectors_of
+from dfndr_builders.running import Gathered, Running
+from dfndr_builders.stage import HAPPENED, Stage, looks_of, parted
+from dfndr_builders.units import Doing, Finished, Source, Unit
 
 __all__ = ["Doing", "Finished", "Job", "Source", "Unit", "record_of", "recorded", "records_folder"]
 
@@ -40,56 +33,6 @@ HUB_FEATURES = {"thumbnail": {"_type": "Image"}}
 """What the Hub's viewer and `datasets.load_dataset` take from the Parquet's metadata, where the column is there."""
 
 _AT_ONCE = 16
-_BATCH_ROWS = 256
-_BATCH_BYTES = 64_000_000
-_PROBLEM_COLUMNS = ("uid", "key", "problem", "detail", "source")
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One shard's worth of work: what its source understands by [start, stop), and where the result goes.
-
-    `name` and `look` are what its part of a pool is called, and how it looks from outside; "" where all that its rows
-    depend on is in the phase's digest.
-    """
-
-    index: int
-    split: str
-    start: int
-    stop: int
-    name: str = ""
-    look: str = ""
-
-
-class Source(Protocol):
-    """Where a job's rows come from; a frozen value that can travel to a worker."""
-
-    def schema(self) -> pa.Schema:
-        """Return the schema of the tables that `read` yields."""
-
-    def read(self, unit: Unit) -> Iterator[pa.Table]:
-        """Yield a unit's rows, streaming, always the same and in the same order."""
-
-    def describe(self, unit: Unit) -> str:
-        """Return what a person would look for to find the unit's rows."""
-
-
-class Doing(Protocol):
-    """What a job opens into: it does a unit, of which another source than the job's own may give the rows."""
-
-    def __call__(self, unit: Unit, source: Source | None = None) -> Shard:
-        """Return the unit's shard, committed."""
-
-
-@dataclass(frozen=True)
-class Finished(Shard):
-    """A shard, and what its making took, for who asked for it: that is in no file."""
-
-    spent: Spent = field(default_factory=Spent)
-
-    def record(self) -> Shard:
-        """Return the shard alone."""
-        return Shard(**{one.name: getattr(self, one.name) for one in fields(Shard)})
 
 
 @dataclass(frozen=True)
@@ -115,56 +58,21 @@ class Job:
         features = json.dumps({"info": {"features": HUB_FEATURES}})
         return pa.schema([field for field in out if field.name not in hidden], {"huggingface": features})
 
-    def open(self, on_rows: Callable[[int], None] = lambda count: None) -> Doing:
-        """Load what is heavy, once per worker, and return the function that does one unit."""
+    def open(self, on_rows: Callable[[int], None] = lambda count: None) -> Running:
+        """Load what is heavy, once per worker, and return what does units."""
         light, heavy = parted(self.stage)
-        measure, step, kept = light.open(), heavy.open(), self.schema()
-        encoders = [open_encoder(spec) for spec in self.encoders]
-        shown = [open_encoder(spec) for spec in encoders_shown(self.stage)]
-
-        def ready(tables: Iterator[pa.Table], unit: Unit, looking: Looking) -> Iterator[pa.Table]:
-            for given in _rebatched(tables):
-                table = _same_rows(given, measure(given), unit)
-                looking.look(table)
-                yield table
-
-        def run(unit: Unit, source: Source | None = None) -> Shard:
-            if (same := self._unchanged(unit)) is not None:
-                on_rows(same.rows_in)
-                return same
-            clock, content, given = Clock(encoders), Content(), (source or self.source).read(unit)
-            rows = content.of(given) if unit.look else given
-            with Looking(shown) as looking, ahead(ready(rows, unit, looking)) as tables:
-                shard = through(unit, tables, clock)
-            if unit.look:
-                write_origin(self._records, unit.index, Origin(unit.name, unit.look, content.sha256()))
-            return shard
-
-        def through(unit: Unit, tables_in: Iterator[pa.Table], clock: Clock) -> Shard:
-            rows_in, happened = 0, Counter[str]()
-            tables: list[pa.Table] = [kept.empty_table()]
-            problems: list[pa.Table] = []
-            blocks: dict[Space, list[npt.NDArray[np.floating[Any]]]] = {space: [] for space in self.spaces}
-            for given in clock.rows(tables_in):
-                done = _same_rows(given, step(given), unit)
-                rows_in += len(given)
-                is_bad = pc.is_valid(done["problem"])
-                problems.append(
-                    done.filter(is_bad).select([name for name in _PROBLEM_COLUMNS if name in done.column_names])
-                )
-                good = done.filter(pc.invert(is_bad))
-                if HAPPENED.name in good.column_names:
-                    happened.update(pc.list_flatten(good[HAPPENED.name]).to_pylist())
-                tables.append(good.select(kept.names).cast(kept))
-                for space, found in blocks.items():
-                    found.append(vectors_of(good, space))
-                on_rows(len(given))
-            bad = pa.concat_tables(problems) if problems else None
-            with clock.files():
-                shard = self._commit(unit, rows_in, pa.concat_tables(tables), bad, blocks, happened)
-            return Finished(**vars(shard), spent=clock.spent())
-
-        return run
+        return Running(
+            self.source,
+            light.open(),
+            heavy.open(),
+            looks_of(self.stage),
+            [open_encoder(spec) for spec in self.encoders],
+            self.schema(),
+            self.spaces,
+            self._commit,
+            self._unchanged,
+            on_rows,
+        )
 
     @property
     def _records(self) -> str:
@@ -184,31 +92,25 @@ class Job:
         write_origin(self._records, unit.index, Origin(unit.name, unit.look, known.content))
         return shard
 
-    def _commit(
-        self,
-        unit: Unit,
-        rows_in: int,
-        rows: pa.Table,
-        problems: pa.Table | None,
-        blocks: dict[Space, list[npt.NDArray[np.floating[Any]]]],
-        happened: Mapping[str, int],
-    ) -> Shard:
+    def _commit(self, unit: Unit, given: Gathered) -> Shard:
+        rows = given.rows
         files: dict[str, Stored] = {"rows": write_rows(self.root, rows_path(unit.split, unit.index), rows)}
-        for space, found in blocks.items():
-            files[space.name] = write_vectors(self.root, vectors_path(space, unit.split, unit.index), space, found)
+        for space in self.spaces:
+            blocks = given.blocks.get(space, [])
+            files[space.name] = write_vectors(self.root, vectors_path(space, unit.split, unit.index), space, blocks)
         failed: dict[str, int] = {}
-        if problems is not None and len(problems):
+        if (problems := given.problems) is not None:
             problems = problems.rename_columns({"problem": "reason"})
             files["problems"] = write_rows(self.root, rows_path(unit.split, unit.index, "problems"), problems)
             counts = problems["reason"].value_counts().to_pylist()
             failed = dict(sorted((entry["values"], entry["counts"]) for entry in counts))
-        notes = {what: str(count) for what, count in sorted(happened.items())}
-        notes |= {
-            f"{spec.name} {key}": note for spec in self.encoders for key, note in open_encoder(spec).notes.items()
-        }
-        shard = Shard(unit.index, unit.split, rows_in, len(rows), files, failed=failed, notes=notes)
+        notes = {what: str(count) for what, count in sorted(given.happened.items())}
+        notes |= given.notes
+        shard = Shard(unit.index, unit.split, given.rows_in, len(rows), files, failed=failed, notes=notes)
         text = json.dumps(shard.to_json(), indent=1, sort_keys=True) + "\n"
         storage.put(self._records, f"{unit.index:05d}.json", text.encode())
+        if unit.look:
+            write_origin(self._records, unit.index, Origin(unit.name, unit.look, given.content))
         return shard
 
 
@@ -260,24 +162,3 @@ def _is_there(root: str, stored: Stored, sizes: Mapping[str, int] | None) -> boo
         return sizes.get(stored.path) == stored.size_bytes
     path = storage.join(root, stored.path)
     return storage.exists(path) and storage.size_of(path) == stored.size_bytes
-
-
-def _same_rows(given: pa.Table, found: pa.Table, unit: Unit) -> pa.Table:
-    if found["uid"] != given["uid"]:
-        do = "Report this: a stage broke the second law."
-        raise DataError(f"unit {unit.index}", expected="every row, in order", found="other rows", do=do)
-    return found
-
-
-def _rebatched(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Join small tables up to a batch's worth of rows or bytes, so that encoders run full and memory stays flat."""
-    waiting: list[pa.Table] = []
-    for table in tables:
-        full = sum(map(len, waiting)) + len(table) > _BATCH_ROWS
-        if waiting and (full or sum(part.nbytes for part in waiting) > _BATCH_BYTES):
-            yield pa.concat_tables(waiting)
-            waiting = []
-        if len(table):
-            waiting.append(table)
-    if waiting:
-        yield pa.concat_tables(waiting)

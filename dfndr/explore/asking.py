@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -71,9 +70,7 @@ class Asking:
         with self._encoding:
             if space.encoder not in self._encoders:
                 shared = encoder_of(self._dataset, space, pretrained=self._pretrained, device=self._device)
-                mine = copy.copy(shared)
-                mine.batch_size = 1  # one query is not worth a whole batch; the last digit may differ
-                self._encoders[space.encoder] = mine
+                self._encoders[space.encoder] = shared.one_at_a_time()
             return self._encoders[space.encoder]
 
     def nearest(

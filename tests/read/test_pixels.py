@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dfndr import images
 from dfndr.format.schema import Preprocess
 from dfndr.images import BadImage, Picture, decode
 from dfndr.pixels import Preparation
@@ -111,11 +112,12 @@ def test_a_jpeg_is_made_smaller_as_long_as_enough_is_left() -> None:
 def test_a_picture_is_decoded_once_for_all_who_want_it_equally_large(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int | None] = []
 
-    def counted(data: bytes, *, short_side: int | None = None) -> Image.Image:
+    def counted(image: Image.Image, short_side: int | None) -> Image.Image:
         asked.append(short_side)
-        return decode(data, short_side=short_side)
+        return loaded(image, short_side)
 
-    monkeypatch.setattr("dfndr.images.decode", counted)
+    loaded = images._loaded
+    monkeypatch.setattr(images, "_loaded", counted)
     seen = Picture(picture(640, 480))
     assert seen.pixels() is seen.pixels() is seen.pixels(400)
     assert seen.pixels(200).size == seen.pixels(240).size == (320, 240)

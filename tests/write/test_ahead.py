@@ -13,15 +13,17 @@ from dfndr_builders.inspect import Inspect
 from dfndr_builders.measure.image import MeasureImage
 from dfndr_builders.report.inputs import open_inputs
 from dfndr_builders.score.clip import ClipScore
-from dfndr_builders.stage import Chain, encoders_shown, parted
+from dfndr_builders.stage import Chain, looks_of, parted
+from dfndr_builders.thumbnail import Thumbnail
 from dfndr_builders.timings import Spent
+from PIL import Image
 from support.builds import RECIPE, write_recipe
 from support.models import tiny_spec
 from support.pairs import mixed_table
 
+from dfndr import images
 from dfndr.encoder import open_encoder
 from dfndr.format.schema import Space
-from dfndr.images import decode
 
 
 def test_items_come_in_order_and_an_error_after_those_before_it() -> None:
@@ -54,38 +56,44 @@ def test_no_more_is_in_hand_than_the_room_and_one() -> None:
     assert len(begun) == 3
 
 
-def test_what_runs_no_model_is_done_ahead_and_encoders_are_shown_pictures_once(tmp_path: Path) -> None:
+def test_what_runs_no_model_is_done_ahead_and_each_is_shown_pictures_once(tmp_path: Path) -> None:
     spec = tiny_spec(tmp_path)
+    looks = open_encoder(spec).looks
     embed = Embed(Space("image", "tiny", 16), spec)
     chain = Chain((Inspect(), MeasureImage(), ClipScore("dfn", spec), MeasureImage(), embed))
     light, heavy = parted(chain)
     assert light == Chain((Inspect(), MeasureImage())) and len(heavy.stages) == 3  # type: ignore[attr-defined]
-    assert encoders_shown(chain) == (spec,)
-    assert encoders_shown(Embed(Space("image", "tiny", 16, 3), spec, views=True)) == ()
+    assert looks_of(chain) == (*MeasureImage().looks, looks)
+    assert looks_of(Embed(Space("image", "tiny", 16, 3), spec, views=True)) == ()
     assert parted(embed) == (Chain(()), Chain((embed,)))
 
 
 def test_pictures_looked_at_ahead_give_the_same_vectors_and_problems(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decoded: list[bytes] = []
+    decoded: list[tuple[int, int]] = []
 
-    def counted(data: bytes, **how: object) -> object:
-        decoded.append(data)
-        return decode(data, **how)  # type: ignore[arg-type]
+    def counted(image: Image.Image, short_side: int | None) -> Image.Image:
+        decoded.append(image.size)
+        return loaded(image, short_side)
 
-    stages = [ClipScore("dfn", tiny_spec(tmp_path)), Embed(Space("image", "other", 16), tiny_spec(tmp_path, seed=3))]
-    table, step = mixed_table(), Chain(tuple(stages)).open()
+    clip, embed = ClipScore("dfn", tiny_spec(tmp_path)), Embed(Space("image", "other", 16), tiny_spec(tmp_path, seed=3))
+    stage = Chain((MeasureImage(), Thumbnail(32), clip, embed))
+    table, step = mixed_table(), stage.open()
     wanted = step(table)
-    monkeypatch.setattr("dfndr.images.decode", counted)
-    encoders = [open_encoder(spec) for spec in encoders_shown(Chain(tuple(stages)))]
-    with Looking(encoders) as looking:
-        looking.look(table)
+    loaded = images._loaded
+    monkeypatch.setattr(images, "_loaded", counted)
+    looks = looks_of(stage)
+    with Looking(looks) as looking:
+        pictures = looking.look(table)
         found = step(table)
+        assert any(one._expected for one in looks), "of a picture that is none, and was asked for once"
+        looking.forget(pictures)
+        assert not any(one._expected for one in looks)
     assert found == wanted
     rows = zip(table["image"].to_pylist(), table["problem"].to_pylist(), strict=True)
     distinct = {image for image, problem in rows if problem is None}
-    assert len(encoders) == 2 and sorted(decoded) == sorted(distinct), "each picture once, for both encoders"
+    assert len(looks) == 4 and len(decoded) == len(distinct) - 3, "each once for all four, but what has no header"
 
 
 def test_where_the_time_went_is_written_down_and_adds_up(tmp_path: Path) -> None:

@@ -55,12 +55,12 @@ def test_out_of_memory_halves_the_batch_for_good_and_changes_no_vector(
     pictures = [jpeg(colour=(place * 10, 40, 90)) for place in range(21)]
     texts = [f"number {place}" for place in range(21)]
     encoder = open_encoder(EncoderSpec("x", name, "random:0", batch_size=16, device="cpu"))
-    assert not encoder.notes
+    assert not encoder.passes.notes
     np.testing.assert_allclose(
         encoder.encode_images(pictures).vectors, plain.encode_images(pictures).vectors, atol=1e-5
     )
-    assert encoder.batch_size == most
-    assert encoder.notes == {"batch_size": "halved to 4: the device ran out of memory"}
+    assert encoder.passes.batch_size == most
+    assert encoder.passes.notes == {"batch_size": "halved to 4: the device ran out of memory"}
     np.testing.assert_allclose(encoder.encode_texts(texts).vectors, plain.encode_texts(texts).vectors, atol=1e-5)
     assert encoder.record.batch_size == 16, "the record says what was asked for, and the notes what was done"
 

@@ -10,7 +10,7 @@ from dfndr.format.manifest import Shard
 from dfndr.progress import Task
 from dfndr_builders.work import Job, Unit
 
-__all__ = ["Engine", "cores", "gpus"]
+__all__ = ["Engine", "gpus"]
 
 
 class Engine(Protocol):
@@ -35,12 +35,6 @@ class Engine(Protocol):
         Units are asked for one at a time, as they can be begun. What a job raises is raised here. Closing the iterator
         ends all that was started for it.
         """
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def gpus(device: str) -> list[str]:

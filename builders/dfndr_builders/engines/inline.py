@@ -1,9 +1,11 @@
-"""The engine that runs here, in this process, one unit after the other."""
+"""The engine that runs here, in this process, each unit read while the one before it runs."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from typing import ClassVar
 
 from dfndr.format.manifest import Shard
@@ -22,7 +24,7 @@ class Inline:
 
     def run(self, job: Job, units: Iterable[Unit], task: Task) -> Generator[Shard, None, None]:
         """Yield each unit's shard, in order; the job is opened when there is a unit to do."""
-        one = None
-        for unit in units:
-            one = one or job.open(task.advance)
-            yield one(unit)
+        waiting = iter(units)
+        for first in waiting:
+            with closing(job.open(task.advance).each(chain([first], waiting))) as shards:
+                yield from shards

@@ -14,8 +14,9 @@ from typing import Any, ClassVar, Literal
 
 from dfndr.errors import DataError, MissingExtra, UsageError
 from dfndr.format.manifest import Shard
+from dfndr.passes import cores
 from dfndr.progress import Task
-from dfndr_builders.engines.base import cores, gpus
+from dfndr_builders.engines.base import gpus
 from dfndr_builders.engines.crew import Died, News, Opened, Order, Worker, done_by, obey
 from dfndr_builders.engines.processes import told
 from dfndr_builders.work import Job, Unit

@@ -19,8 +19,9 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import ClassVar, Literal
 
 from dfndr.format.manifest import Shard
+from dfndr.passes import cores
 from dfndr.progress import Task
-from dfndr_builders.engines.base import cores, gpus
+from dfndr_builders.engines.base import gpus
 from dfndr_builders.engines.crew import Died, News, Opened, Order, Worker, done_by, obey
 from dfndr_builders.work import Job, Unit
 

@@ -198,7 +198,7 @@ def _spec(recipe: Recipe, model: Model, folder: Path, device: str, scratch: Path
 
 def _encoding(encoder: Encoder, encode: Callable[[Any], object], given: Sequence[Any], budget_s: float) -> float:
     """Return the seconds of one picture or text, in whole batches, for the last one is padded; equal ones left out."""
-    distinct, size = list(dict.fromkeys(given)), encoder.batch_size
+    distinct, size = list(dict.fromkeys(given)), encoder.passes.batch_size
     if len(distinct) < size:
         return _each(lambda _: encode(distinct), range(size), size, budget_s=budget_s)
     encode(distinct[:size])
@@ -218,7 +218,7 @@ def _views(recipe: Recipe, encoder: Encoder, rows: _Rows, budget_s: float) -> fl
         encoder.encode_views(images, drawn)
 
     good = [place for place, image in enumerate(rows.images) if _is_picture(image)]
-    at_once = max(1, encoder.batch_size // count)
+    at_once = max(1, encoder.passes.batch_size // count)
     return _each(encode, good, at_once, budget_s=budget_s) / count
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from dfndr.images import BadImage, decode, inspect
+from dfndr.images import BadImage, Picture, inspect
+from dfndr.looks import Looks
 from dfndr_builders.measure.phash import perceptual_hash
 from dfndr_builders.stage import Step, good_rows, mark_problems, require
 
@@ -56,33 +58,44 @@ class MeasureImage:
         require("measure image", given, {"image": pa.large_binary(), "problem": pa.string()})
         return pa.schema([*given, *IMAGE_FIELDS])
 
+    @property
+    def looks(self) -> tuple[Looks[Mapping[str, object]]]:
+        """What it sees of each row's picture."""
+        return (_looks(),)
+
     def open(self) -> Step:
         """Nothing to load."""
         return self._step
 
     def _step(self, table: pa.Table) -> pa.Table:
-        schema = self.schema(table.schema)
+        schema, (looks,) = self.schema(table.schema), self.looks
         measured: list[Mapping[str, object]] = [{}] * len(table)
         problems: dict[int, tuple[str, str]] = {}
         for row in good_rows(table):
-            try:
-                measured[row] = _measure(table["image"][row].as_py())
-            except BadImage as bad:
-                problems[row] = (bad.reason, bad.detail)
+            found = looks.of(table["image"][row].as_py())
+            if isinstance(found, BadImage):
+                problems[row] = (found.reason, found.detail)
+            else:
+                measured[row] = found
         for field in IMAGE_FIELDS:
             values = pa.array([found.get(field.name) for found in measured], field.type)
             table = table.append_column(schema.field(field.name), values)
         return mark_problems(table, problems)
 
 
-def _measure(data: bytes) -> dict[str, object]:
+@lru_cache(maxsize=1)
+def _looks() -> Looks[Mapping[str, object]]:
+    return Looks(_measure)
+
+
+def _measure(picture: Picture) -> dict[str, object]:
     """Return the columns of one picture by name; raises BadImage."""
-    width, height, kind = inspect(data)
-    image = decode(data)
+    width, height, kind = inspect(picture.data)
+    image = picture.pixels()
     grey = image.convert("L")
     histogram = np.array(grey.histogram(), dtype=np.int64)
     return {
-        "image_bytes": len(data),
+        "image_bytes": len(picture.data),
         "image_format": "jpeg" if kind == "MPO" else kind.lower(),  # a JPEG with further pictures behind the first
         "aspect": max(width, height) / min(width, height),
         "grayscale": _is_grey(image),

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from dfndr.encoder import open_encoder
 from dfndr.format.schema import Space
+from dfndr.looks import Looks
 from dfndr.models import EncoderSpec
 from dfndr_builders.stage import Step, good_rows, mark_problems, require
 from dfndr_builders.vectors import vectors_column, vectors_type
@@ -29,9 +31,9 @@ class ClipScore:
     spaces: tuple[Space, ...] = ()
 
     @property
-    def shown(self) -> tuple[EncoderSpec, ...]:
-        """The encoder that sees each row's picture."""
-        return (self.encoder,)
+    def looks(self) -> tuple[Looks[npt.NDArray[np.uint8]], ...]:
+        """What its encoder is shown of each row's picture."""
+        return (open_encoder(self.encoder).looks,)
 
     def schema(self, given: pa.Schema) -> pa.Schema:
         """Return the given schema with the score's column."""
