@@ -83,6 +83,9 @@ class Dataset:
     def __len__(self) -> int:
         return self._starts[-1]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_maps": {}}  # a memory map would be sent to another process as its content
+
     def __repr__(self) -> str:
         return f"Dataset({self.manifest.name!r}, {len(self):,} rows, spaces={list(self.spaces)})"
 
