@@ -45,6 +45,13 @@ class Lookup:
             shard += late
         return shard
 
+    def torn(self, runs: Runs, shard: Rows) -> Rows:
+        """Return which runs go on in another shard than `shard`, where they begin."""
+        import numpy as np
+
+        found: Rows = (runs.heads + runs.length > self.ends[shard]).nonzero()[0].astype(np.int64, copy=False)
+        return found
+
 
 class Stack:
     """The shards of one space, one below the other, to copy rows from; holds them mapped for as long as it lives."""
@@ -94,17 +101,20 @@ class Stack:
         """Return where in memory each run begins; one that goes on in another shard is thought to go on in its own."""
         return self.words_of(runs.heads, self._lookup.shard_of(runs.heads)) * self._word_bytes + self._lowest
 
-    def copy_rows(self, runs: Runs, shard: Rows, out: Bytes) -> None:
-        """Copy whole rows to `out`, of shape (rows, row_bytes); `shard` says where the head of each run lies."""
+    def copy_rows(self, runs: Runs, shard: Rows, out: Bytes, torn: Rows | None = None) -> None:
+        """Copy whole rows to `out`, of shape (rows, row_bytes); `shard` says where the head of each run lies.
+
+        `torn` are the runs that go on in another shard, which all spaces have in common; looked up if not given.
+        """
         import numpy as np
 
         words = self.words_of(runs.heads, shard)
         if runs.length == 1:
             return self._copy(words, out)
-        whole = runs.heads + runs.length <= self._lookup.ends[shard]
-        torn = np.flatnonzero(~whole)  # runs that go on in another shard
+        torn = self._lookup.torn(runs, shard) if torn is None else torn
         if len(torn) < len(words):
-            words[torn] = words[whole.argmax()]  # any run will do there at first
+            if len(torn):
+                words[torn] = words[np.setdiff1d(np.arange(len(words)), torn)[0]]  # any run will do there at first
             self._copy(words, out.reshape(len(words), runs.length * self.row_bytes))
         if len(torn):
             slots = (torn[:, None] * runs.length + np.arange(runs.length)).reshape(-1)

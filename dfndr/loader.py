@@ -239,8 +239,7 @@ class Loader:
         places = draws.places(self._spaces, here.used, pick=self._pick, most=self._most)
         vectors = {}
         for space in self._spaces:
-            found = here.vectors(space, places.get(space.name))
-            vectors[space.name] = found if self._pick == "all" or space.name in places else found[:, 0]
+            vectors[space.name] = here.vectors(space, places.get(space.name), flat=self._pick != "all")
         return Batch(rows, vectors, places, self._columns, draws)
 
     @property

@@ -33,8 +33,8 @@ class AtRows(Protocol):
     def used(self, space: Space) -> Used:
         """Say which places of each row hold a vector that is not all zeros, shape (rows, per_row)."""
 
-    def vectors(self, space: Space, places: Rows | None) -> Any:  # noqa: ANN401  a tensor or an array
-        """Return one vector of each row, shape (rows, dim), or without places all, (rows, per_row, dim)."""
+    def vectors(self, space: Space, places: Rows | None, *, flat: bool) -> Any:  # noqa: ANN401  a tensor or an array
+        """Return the vector at each row's place, or without places all, shape (rows, per_row, dim), or (rows, dim)."""
 
 
 class Source(Protocol):
@@ -153,22 +153,30 @@ class MappedRows:
         """The number of each row's shard."""
         return self._source.lookup.shard_of(self._stored)
 
+    @cached_property
+    def _heads(self) -> tuple[Rows, Rows | None]:
+        """The shard that each run begins in, and the runs that go on in another one."""
+        if self._runs.length == 1:
+            return self.shard, None
+        shard = self._source.lookup.shard_of(self._runs.heads)
+        return shard, self._source.lookup.torn(self._runs, shard)
+
     def used(self, space: Space) -> Used:
         """Say which places of each row hold a vector that is not all zeros, shape (rows, per_row)."""
         stack = self._source.stack(space.name)
         return stack.used(stack.words_of(self._stored, self.shard))
 
-    def vectors(self, space: Space, places: Rows | None) -> Any:  # noqa: ANN401
-        """Return one vector of each row, shape (rows, dim), or without places all, (rows, per_row, dim)."""
+    def vectors(self, space: Space, places: Rows | None, *, flat: bool) -> Any:  # noqa: ANN401
+        """Return the vector at each row's place, or without places all, shape (rows, per_row, dim), or (rows, dim)."""
         stack, rows = self._source.stack(space.name), len(self._stored)
         out = self._source.buffers.take(rows * (stack.row_bytes if places is None else stack.place_bytes))
         if places is None:
-            heads = self.shard if self._runs.length == 1 else self._source.lookup.shard_of(self._runs.heads)
-            stack.copy_rows(self._runs, heads, out.reshape(rows, stack.row_bytes))
+            heads, torn = self._heads
+            stack.copy_rows(self._runs, heads, out.reshape(rows, stack.row_bytes), torn)
         else:
             words = stack.words_of(self._stored, self.shard)
             stack.copy_places(words, places, out.reshape(rows, stack.place_bytes))
-        shape = (rows, space.per_row) if places is None else (rows,)
+        shape = (rows,) if flat else (rows, space.per_row)
         found = out.view(stack.dtype).reshape((*shape, space.stored_dim))
         return self._source.framed(self._decoded(found, space) if is_coded(space.dtype) else found)
 

@@ -109,13 +109,15 @@ class ResidentRows:
         """Say which places of each row hold a vector that is not all zeros, shape (rows, per_row)."""
         return self._used[space.name][self._rows]
 
-    def vectors(self, space: Space, places: Rows | None) -> Any:  # noqa: ANN401
-        """Return one vector of each row, shape (rows, dim), or without places all, (rows, per_row, dim)."""
+    def vectors(self, space: Space, places: Rows | None, *, flat: bool) -> Any:  # noqa: ANN401
+        """Return the vector at each row's place, or without places all, shape (rows, per_row, dim), or (rows, dim)."""
         import torch
 
         held, wanted = self._held[space.name], self._rows
         if places is not None:
-            held, wanted = held.view(-1, space.dim), wanted * space.per_row + places
+            wanted = wanted * space.per_row + places
+        if flat:
+            held = held.view(-1, space.dim)
         return torch.index_select(held, 0, torch.from_numpy(wanted).to(held.device, non_blocking=True))
 
 
