@@ -1,10 +1,12 @@
-"""Pairs per second of the Loader beside the memcpy limit, measured in turns within one run.
+"""Pairs per second of the Loader beside the memcpy limit and what else feeds cached pairs, in turns within one run.
 
-    python benchmarks/loader.py [--rows 200000] [--dim 512] [--batch-size 4096] [--repeats 7] [--dir DIR]
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/loader.py [--rows 200000] [--batch-size 4096] [--repeats 7] [--dir DIR]
+    python benchmarks/loader.py --peers none         # the Loader alone, over 20 shards and over one
 
 The work is one epoch over pairs of two float16 vectors, in batches, as torch tensors. The memcpy limit copies
-contiguous slices of vectors in memory to a buffer that is allocated once. The Loader reads memory-mapped shards, 1 and
-20 of them; they are opened, checked and touched first: what is measured is memory and arithmetic, not the disk.
+contiguous slices of vectors in memory to a buffer that is allocated once. The Loader reads memory-mapped shards; they
+are opened, checked and touched first: what is measured is memory and arithmetic, not the disk (loader_cold.py measures
+that). Peers are those of loader_peers.py that are installed; slow ones go over the first `--slow-rows` rows.
 
 Where other programs run too, set OMP_WAIT_POLICY=PASSIVE: threads that spin while they wait for each other then keep
 those that work from their core, and a median says nothing. "undisturbed" adds up the fastest time of each step over all
@@ -34,26 +36,33 @@ Run = Callable[[], Iterator[int]]
 
 
 def main() -> None:
-    """Write the datasets, run everybody in turns, print the table."""
+    """Write everybody's files, run everybody in turns, print the table."""
+    from loader_peers import peers
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--slow-rows", type=int, default=20_000)
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--batch-size", type=int, default=4096)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--shards", type=int, nargs="+", default=[20, 1])
+    parser.add_argument("--peers", nargs="+", default=["all"], help="names of loader_peers.py, all or none")
     parser.add_argument(
-        "--dir", type=Path, help="keep the datasets here (2 kB a row and dataset); else a temporary folder"
+        "--dir", type=Path, help="keep the files here (2 kB a row and contender); else a temporary folder"
     )
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         root = given.dir or Path(temporary)
         datasets = {count: dataset_of(root / f"{count}-shards", given.rows, given.dim, count) for count in given.shards}
-        contenders = {"memcpy limit": memcpy_limit(datasets[given.shards[0]], given.batch_size)}
+        first = datasets[given.shards[0]]
+        contenders = {"memcpy limit": memcpy_limit(first, given.batch_size)}
         for count, dataset in datasets.items():
-            for shuffle in ("exact", "block", None):
-                name = f"{shuffle or 'sequential'}, {count} shard{'s' * (count > 1)}"
+            for shuffle in (None, "block", "exact"):
+                name = f"dfndr, {shuffle or 'sequential'}, {count} shard{'s' * (count > 1)}"
                 contenders[name] = epochs(dataset, shuffle, given.batch_size)
-        show(measure(contenders, given.repeats), given.rows)
+        columns = {name.partition("/")[0]: first.vectors(name)[:, 0] for name in first.spaces}
+        contenders |= peers(columns, root / "peers", given.batch_size, slow_rows=given.slow_rows, names=given.peers)
+        show(measure(contenders, given.repeats))
 
 
 def memcpy_limit(dataset: Dataset, batch_size: int) -> Run:
@@ -77,43 +86,51 @@ def epochs(dataset: Dataset, shuffle: str | None, batch_size: int) -> Run:
     return lambda: (len(batch) for batch in loader)
 
 
-def measure(contenders: dict[str, Run], repeats: int) -> dict[str, np.ndarray]:
-    """Return the seconds of every step, shape (repeats, steps), but for a first run, which maps and touches."""
-    seconds: dict[str, list[list[float]]] = {name: [] for name in contenders}
+def measure(contenders: dict[str, Run], repeats: int) -> dict[str, tuple[int, np.ndarray]]:
+    """Return each one's rows and the seconds of every step, shape (repeats, steps).
+
+    A first run, which maps and touches, is left out.
+    """
+    found: dict[str, list[tuple[int, list[float]]]] = {name: [] for name in contenders}
     for _ in range(repeats + 1):
         for name, run in contenders.items():
-            times = [time.perf_counter()]
-            for _ in run():
+            times, rows = [time.perf_counter()], 0
+            for count in run():
                 times.append(time.perf_counter())
-            seconds[name].append(np.diff(times).tolist())
-    return {name: np.array(runs[1:]) for name, runs in seconds.items()}
+                rows += count
+            found[name].append((rows, np.diff(times).tolist()))
+    return {name: (runs[0][0], np.array([seconds for _, seconds in runs[1:]])) for name, runs in found.items()}
 
 
-def show(seconds: dict[str, np.ndarray], rows: int) -> None:
-    """Print pairs per second, their spread, and their share of the memcpy limit."""
-    print(f"{rows:,} pairs, {os.cpu_count()} CPUs, torch {torch.__version__} with {torch.get_num_threads()} threads")
-    heads = ("median pairs/s", "slowest", "fastest", "share", "undisturbed", "share")
-    print(f"{'':22}" + "".join(f"{head:>15}" for head in heads))
-    limit = seconds["memcpy limit"]
-    for name, steps in seconds.items():
-        runs, best = steps.sum(axis=1), steps.min(axis=0).sum()
-        median, share = np.median(runs), np.median(limit.sum(axis=1)) / np.median(runs)
-        line = f"{rows / median:15,.0f}{rows / runs.max():15,.0f}{rows / runs.min():15,.0f}{share:15.2f}"
-        print(f"{name:22}{line}{rows / best:15,.0f}{limit.min(axis=0).sum() / best:15.2f}")
+def show(measured: dict[str, tuple[int, np.ndarray]]) -> None:
+    """Print pairs per second, and their share of the memcpy limit, turn by turn."""
+    print(f"{os.cpu_count()} CPUs, torch {torch.__version__} with {torch.get_num_threads()} threads")
+    heads = ("pairs", "median pairs/s", "share", "least", "most", "undisturbed", "share")
+    print(f"{'':44}" + "".join(f"{head:>15}" for head in heads))
+    count, limit = measured["memcpy limit"]
+    for name, (rows, steps) in measured.items():
+        runs, best = steps.sum(axis=1) / rows, steps.min(axis=0).sum() / rows
+        shares = limit.sum(axis=1) / count / runs
+        line = (
+            f"{rows:15,}{1 / np.median(runs):15,.0f}{np.median(shares):15.4f}{shares.min():15.4f}{shares.max():15.4f}"
+        )
+        print(f"{name:44}{line}{1 / best:15,.0f}{limit.min(axis=0).sum() / count / best:15.4f}")
 
 
 def dataset_of(root: Path, rows: int, dim: int, count: int) -> Dataset:
-    """Write a dataset of random pairs, unless it is there already, and open it."""
+    """Write a dataset of random pairs, unless it is there already, and open it; all shards hold the same vectors."""
     if not (root / "manifest.json").exists():
         rng = np.random.default_rng(0)
         spaces = tuple(Space(modality, "random", dim, unit_norm=False) for modality in ("image", "text"))
+        longest = -(-rows // count)
+        block = rng.standard_normal((longest, 1, dim), dtype=np.float32).astype(np.float16)
         shards = []
         for index, numbers in enumerate(np.array_split(np.arange(rows), count)):
             table = pa.table({"uid": [f"{number:032x}" for number in numbers]})
             files = {"rows": write_rows(str(root), rows_path("train", index), table)}
             for space in spaces:
-                block = rng.standard_normal((len(numbers), 1, dim), dtype=np.float32).astype(np.float16)
-                files[space.name] = write_vectors(str(root), vectors_path(space, "train", index), space, [block])
+                path = vectors_path(space, "train", index)
+                files[space.name] = write_vectors(str(root), path, space, [block[: len(numbers)]])
             shards.append(Shard(index, "train", rows_in=len(numbers), rows=len(numbers), files=files))
         write_manifest(str(root), manifest_of(spaces, tuple(shards), rows))
     return open_dataset(root)

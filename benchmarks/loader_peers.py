@@ -1,72 +1,65 @@
-"""The Loader beside what else feeds cached pairs of vectors to a training loop, in turns within one run.
+"""What else feeds cached pairs of vectors to a training loop: each a function that runs through one epoch.
 
-    OMP_WAIT_POLICY=PASSIVE python benchmarks/loader_peers.py [--rows 100000] [--repeats 5] [--dir DIR]
-
-The work is that of benchmarks/loader.py: one shuffled epoch over pairs of two float16 vectors, in batches, as torch
-tensors. Everybody reads the same numbers, from files of a layout of its own that are in the page cache:
-
-  torch TensorDataset    all in memory, torch's own DataLoader
-  numpy memory map       one `.npy` a column, rows gathered by a permutation
-  datasets, shuffled     Hugging Face datasets over Parquet (through its Arrow cache), `shuffle().iter()`
-  datasets, streaming    the same Parquet, streamed, a buffer of 10,000 rows
-  webdataset, npz        tars of one `.npz` a sample, as DataCompDR and DFNDR are published, a buffer of 5,000
+Everybody reads the same numbers, from files of a layout of its own that are in the page cache, and gives batches of
+torch tensors; shuffled where it can, and as its documentation has it for a local copy.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import tarfile
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
-from loader import Run, dataset_of, epochs, measure, memcpy_limit, show
+
+__all__ = ["peers"]
 
 _TAR = 10_000
-
-
-def main() -> None:
-    """Write everybody's files, run everybody in turns, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--dim", type=int, default=512)
-    parser.add_argument("--batch-size", type=int, default=4096)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--dir", type=Path, help="keep the files here; else a temporary folder")
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        root = given.dir or Path(temporary)
-        dataset = dataset_of(root / "dfndr", given.rows, given.dim, 20)
-        columns = {name.partition("/")[0]: dataset.vectors(name)[:, 0] for name in dataset.spaces}
-        size = given.batch_size
-        contenders = {
-            "memcpy limit": memcpy_limit(dataset, size),
-            "dfndr, exact": epochs(dataset, "exact", size),
-            "dfndr, block": epochs(dataset, "block", size),
-            "torch TensorDataset": tensor_dataset(columns, size),
-            "numpy memory map": memory_map(columns, root / "npy", size),
-            "datasets, shuffled": shuffled(columns, root / "parquet", size),
-            "datasets, streaming": streaming(columns, root / "parquet", size),
-            "webdataset, npz": tars_of_npz(columns, root / "tars", size),
-        }
-        show(measure(contenders, given.repeats), given.rows)
-
-
+Run = Callable[[], Iterator[int]]
 Columns = dict[str, np.ndarray]
 
 
-def tensor_dataset(columns: Columns, size: int) -> Run:
+def peers(columns: Columns, root: Path, size: int, *, slow_rows: int, names: Sequence[str]) -> dict[str, Run]:
+    """Write the files of those that are named and installed, and return their epochs; "all" and "none" are names."""
+    root.mkdir(parents=True, exist_ok=True)
+    few = {name: column[:slow_rows] for name, column in columns.items()}
+    found = {}
+    for name, (package, is_slow, opened) in _PEERS.items():
+        if "none" in names or ("all" not in names and name not in names):
+            continue
+        if package and find_spec(package) is None:
+            print(f"{name}: {package} is not installed")
+            continue
+        folder = root / f"{opened.__name__}-{len((few if is_slow else columns)['image'])}"
+        is_new = not folder.exists()
+        folder.mkdir(exist_ok=True)
+        found[name] = opened(few if is_slow else columns, folder, size, is_new)
+    return found
+
+
+def tensors_gathered(columns: Columns, root: Path, size: int, is_new: bool) -> Run:
+    """Return a function that gathers rows of tensors in memory in a random order."""
+    tensors = [torch.from_numpy(column.copy()) for column in columns.values()]
+
+    def run() -> Iterator[int]:
+        for rows in torch.randperm(len(tensors[0])).split(size):
+            batch = [tensor.index_select(0, rows) for tensor in tensors]
+            yield len(batch[0])
+
+    return run
+
+
+def tensor_dataset(columns: Columns, root: Path, size: int, is_new: bool) -> Run:
     """Return a function that runs through torch's DataLoader over tensors in memory."""
     data = torch.utils.data.TensorDataset(*(torch.from_numpy(column) for column in columns.values()))
     return lambda: (len(batch[0]) for batch in torch.utils.data.DataLoader(data, batch_size=size, shuffle=True))
 
 
-def memory_map(columns: Columns, root: Path, size: int) -> Run:
+def memory_map(columns: Columns, root: Path, size: int, is_new: bool) -> Run:
     """Return a function that gathers rows from memory-mapped `.npy` files in a random order."""
-    root.mkdir(exist_ok=True)
     for name, column in columns.items():
         np.save(root / f"{name}.npy", column)
     maps = [np.load(root / f"{name}.npy", mmap_mode="r") for name in columns]
@@ -88,7 +81,6 @@ def parquet(columns: Columns, root: Path) -> str:
 
     path = root / "pairs.parquet"
     if not path.exists():
-        root.mkdir(exist_ok=True)
         arrays = {
             name: pa.FixedSizeListArray.from_arrays(pa.array(column.reshape(-1)), column.shape[1])
             for name, column in columns.items()
@@ -97,7 +89,7 @@ def parquet(columns: Columns, root: Path) -> str:
     return str(path)
 
 
-def shuffled(columns: Columns, root: Path, size: int) -> Run:
+def shuffled(columns: Columns, root: Path, size: int, is_new: bool) -> Run:
     """Return a function that runs through a shuffled `datasets.Dataset`."""
     import datasets
 
@@ -107,7 +99,7 @@ def shuffled(columns: Columns, root: Path, size: int) -> Run:
     return lambda: (len(batch["image"]) for batch in data.shuffle().iter(batch_size=size))
 
 
-def streaming(columns: Columns, root: Path, size: int) -> Run:
+def streaming(columns: Columns, root: Path, size: int, is_new: bool) -> Run:
     """Return a function that runs through a `datasets.IterableDataset` with a shuffle buffer."""
     import datasets
 
@@ -117,13 +109,107 @@ def streaming(columns: Columns, root: Path, size: int) -> Run:
     return lambda: (len(batch["image"]) for batch in data.iter(batch_size=size))
 
 
-def tars_of_npz(columns: Columns, root: Path, size: int) -> Run:
+def parquet_in_order(columns: Columns, root: Path, size: int, is_new: bool) -> Run:
+    """Return a function that reads a Parquet file from end to end by pyarrow; nothing is shuffled."""
+    import pyarrow.parquet as pq
+
+    path = parquet(columns, root)
+
+    def tensor(array: object, dim: int) -> torch.Tensor:
+        return torch.from_numpy(array.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim).copy())
+
+    def run() -> Iterator[int]:
+        for part in pq.ParquetFile(path).iter_batches(batch_size=size):
+            batch = [tensor(part[name], column.shape[1]) for name, column in columns.items()]
+            yield len(batch[0])
+
+    return run
+
+
+def embedding_reader(columns: Columns, root: Path, size: int, is_new: bool) -> Run:
+    """Return a function that goes through folders of `.npy` files in order."""
+    from embedding_reader import EmbeddingReader
+
+    for name, column in columns.items() if is_new else ():
+        (root / name).mkdir()
+        for number, first in enumerate(range(0, len(column), 50_000)):
+            np.save(root / name / f"{number:04d}.npy", column[first : first + 50_000])
+    readers = [EmbeddingReader(embeddings_folder=str(root / name), file_format="npy") for name in columns]
+    rows = len(columns["image"])
+
+    def run() -> Iterator[int]:
+        each = [reader(batch_size=size, start=0, end=rows, show_progress=False) for reader in readers]
+        for parts in zip(*each, strict=True):
+            batch = [torch.from_numpy(np.ascontiguousarray(vectors)) for vectors, _ in parts]
+            yield len(batch[0])
+
+    return run
+
+
+def lance_rows(columns: Columns, root: Path, size: int, is_new: bool) -> Run:
+    """Return a function that takes rows of a Lance dataset in a random order."""
+    import lance
+    import pyarrow as pa
+
+    if is_new:
+        arrays = {
+            name: pa.FixedSizeListArray.from_arrays(pa.array(column.reshape(-1)), column.shape[1])
+            for name, column in columns.items()
+        }
+        lance.write_dataset(pa.table(arrays), str(root / "pairs.lance"))
+    data = lance.dataset(str(root / "pairs.lance"))
+
+    def run() -> Iterator[int]:
+        order = np.random.default_rng().permutation(len(columns["image"]))
+        for start in range(0, len(order), size):
+            table = data.take(order[start : start + size].tolist()).combine_chunks()
+            batch = [
+                torch.from_numpy(table[name].chunk(0).flatten().to_numpy().reshape(-1, column.shape[1]).copy())
+                for name, column in columns.items()
+            ]
+            yield len(batch[0])
+
+    return run
+
+
+def lit_data(columns: Columns, root: Path, size: int, is_new: bool) -> Run:
+    """Return a function that runs through litdata's chunks, shuffled."""
+    import litdata
+    from litdata.streaming.writer import BinaryWriter
+
+    if is_new:
+        writer = BinaryWriter(str(root), chunk_bytes="64MB")
+        for row in range(len(columns["image"])):
+            writer[row] = {name: torch.from_numpy(column[row].copy()) for name, column in columns.items()}
+        writer.done()
+        writer.merge()
+
+    def run() -> Iterator[int]:
+        data = litdata.StreamingDataset(str(root), shuffle=True)
+        return (len(batch["image"]) for batch in litdata.StreamingDataLoader(data, batch_size=size, num_workers=0))
+
+    return run
+
+
+def mosaic_streaming(columns: Columns, root: Path, size: int, is_new: bool) -> Run:
+    """Return a function that runs through MosaicML's shards, shuffled."""
+    from streaming import MDSWriter, StreamingDataset
+
+    kinds = {name: f"ndarray:float16:{column.shape[1]}" for name, column in columns.items()}
+    if is_new:
+        with MDSWriter(out=str(root / "mds"), columns=kinds, size_limit=1 << 26) as writer:
+            for row in range(len(columns["image"])):
+                writer.write({name: column[row] for name, column in columns.items()})
+    data = StreamingDataset(local=str(root / "mds"), remote=None, shuffle=True, batch_size=size)
+    return lambda: (len(batch["image"]) for batch in torch.utils.data.DataLoader(data, batch_size=size))
+
+
+def tars_of_npz(columns: Columns, root: Path, size: int, is_new: bool) -> Run:
     """Return a function that runs through webdataset over tars of one `.npz` a sample."""
     import webdataset
 
-    root.mkdir(exist_ok=True)
     rows = len(columns["image"])
-    for number, first in enumerate(range(0, rows, _TAR)):
+    for number, first in enumerate(range(0, rows, _TAR) if is_new else ()):
         with tarfile.open(root / f"{number:05d}.tar", "w") as tar:
             for row in range(first, min(rows, first + _TAR)):
                 file = io.BytesIO()
@@ -145,5 +231,17 @@ def tars_of_npz(columns: Columns, root: Path, size: int) -> Run:
     return run
 
 
-if __name__ == "__main__":
-    main()
+_PEERS: dict[str, tuple[str, bool, Callable[[Columns, Path, int, bool], Run]]] = {
+    "tensors in memory, gathered": ("", False, tensors_gathered),
+    "NumPy memory map, gathered": ("", False, memory_map),
+    "pyarrow, Parquet in order": ("", False, parquet_in_order),
+    "embedding-reader, in order": ("embedding_reader", False, embedding_reader),
+    "lance, rows taken": ("lance", True, lance_rows),
+    "torch DataLoader over tensors in memory": ("", True, tensor_dataset),
+    "datasets, shuffled": ("datasets", True, shuffled),
+    "datasets, streaming with a buffer": ("datasets", True, streaming),
+    "litdata": ("litdata", True, lit_data),
+    "MosaicML streaming": ("streaming", True, mosaic_streaming),
+    "webdataset over tars of .npz": ("webdataset", True, tars_of_npz),
+}
+"""By name: the package it needs beside torch and pyarrow, whether it is slow, and the function that opens it."""

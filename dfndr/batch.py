@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from dfndr.columns import Columns
+from dfndr.columns import Columns, Values
 from dfndr.errors import UsageError
 from dfndr.picking import Draws
 
@@ -32,11 +32,16 @@ class Batch:
     rows: Rows
     vectors: Mapping[str, Any]
     places: Mapping[str, Rows]
-    columns: Columns
+    columns: Columns | Values
     draws: Draws
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Give another process the values of the columns, and not the dataset to read them from."""
+        values = Values({name: self.columns.take(name, self.rows) for name in self.columns.names})
+        return Batch, (self.rows, dict(self.vectors), dict(self.places), values, self.draws)
 
     @property
     def picked(self) -> Mapping[str, Rows]:

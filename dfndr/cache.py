@@ -55,10 +55,17 @@ class Cache:
     def __init__(self, folder: Path, limit_bytes: int) -> None:
         self.folder, self.limit_bytes = folder, limit_bytes
         self._holds: Counter[str] = Counter()
-        self._guard = threading.RLock()
+        self._guards = os.getpid(), threading.RLock()
         self._lease: tuple[int, int] | None = None
         self._used_bytes: int | None = None
         self._unseen_bytes = self._coming_bytes = 0
+
+    @property
+    def _guard(self) -> threading.RLock:
+        """A lock of this process: one that some thread held when it was forked would never be free."""
+        if self._guards[0] != os.getpid():
+            self._guards = os.getpid(), threading.RLock()
+        return self._guards[1]
 
     def place(self, stored: Stored) -> str:
         """Return where a file belongs, relative to the folder."""
@@ -192,4 +199,7 @@ class Cache:
             raise StorageError(str(self.folder), expected="a cache to write into", found=found, do=do) from error
         with file:
             fcntl.flock(file, kind)
-            yield
+            try:
+                yield
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough where a child was forked meanwhile

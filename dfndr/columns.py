@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Rows: TypeAlias = npt.NDArray[np.int64]
 
-__all__ = ["Columns"]
+__all__ = ["Columns", "Values"]
 
 
 class Columns:
@@ -35,6 +35,9 @@ class Columns:
                 )
         self._dataset, self._starts = dataset, np.cumsum([0, *(shard.rows for shard in dataset.shards)])
         self._tables: dict[int, pa.Table] = {}
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_tables": {}}  # another process reads them by itself
 
     def take(self, name: str, rows: Rows) -> list[Any]:
         """Return a column's values at some rows, in their order."""
@@ -66,3 +69,14 @@ class Columns:
         if number not in self._tables:
             self._tables[number] = self._dataset.table(number, self.names).combine_chunks()
         return self._tables[number]
+
+
+class Values:
+    """Values of columns that were taken already, at a batch's rows."""
+
+    def __init__(self, taken: Mapping[str, list[Any]]) -> None:
+        self.names, self._taken = tuple(taken), taken
+
+    def take(self, name: str, rows: Rows) -> list[Any]:
+        """Return a column's values; they were taken at these rows."""
+        return self._taken[name]

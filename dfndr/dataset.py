@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,13 +76,14 @@ class Dataset:
         self.root, self.manifest, self.check = root, manifest, check
         self.files = files_at(root, check=check) if files is None else files
         self.shards: tuple[Shard, ...] = tuple(manifest.shards if shards is None else shards)
-        self._starts = [0]
-        for shard in self.shards:
-            self._starts.append(self._starts[-1] + shard.rows)
+        self._starts = [0, *accumulate(shard.rows for shard in self.shards)]
         self._maps: dict[tuple[str, int], npt.NDArray[Any]] = {}
 
     def __len__(self) -> int:
         return self._starts[-1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_maps": {}}  # a memory map would be sent to another process as its content
 
     def __repr__(self) -> str:
         return f"Dataset({self.manifest.name!r}, {len(self):,} rows, spaces={list(self.spaces)})"

@@ -9,6 +9,7 @@ lets those that are done with go.
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import weakref
 from collections.abc import Generator, Iterable, Sequence
@@ -76,13 +77,22 @@ class Fetched:
 
     def __init__(self, root: str, cache: Cache, progress: Progress = SILENT) -> None:
         self.root, self.cache, self._progress = root, cache, progress
-        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="dfndr-fetch")
-        self._guard = threading.Lock()
-        self._coming: dict[str, Future[None]] = {}
+        self._begin()
         self._held: dict[str, Stored] = {}
         self._checked: set[str] = set()
         self._bytes = _Bytes()
         weakref.finalize(self, _let_go, cache, self._held, self._pool).atexit = False
+
+    def _own(self) -> None:
+        """Begin anew in a process that was forked: none of its parent's threads are here, but their locks."""
+        if self._process != os.getpid():
+            self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="dfndr-fetch")
+        self._guard = threading.Lock()
+        self._coming: dict[str, Future[None]] = {}
 
     def __reduce__(self) -> tuple[object, ...]:
         return files_at, (self.root,)  # another process holds its files by itself, and shows no progress
@@ -146,6 +156,7 @@ class Fetched:
                 self.release(stored)
 
     def _hold(self, stored: Stored) -> None:
+        self._own()
         with self._guard:
             if stored.sha256 not in self._held:
                 self.cache.hold(stored)
@@ -157,6 +168,7 @@ class Fetched:
 
     def _start(self, stored: Stored) -> Future[None]:
         """Return what is done when a file is here and checked; whoever calls this holds it already."""
+        self._own()
         with self._guard:
             coming = self._coming.get(stored.sha256)
             if coming is None or (coming.done() and (coming.cancelled() or not self._is_good(coming, stored))):

@@ -45,6 +45,13 @@ class Lookup:
             shard += late
         return shard
 
+    def torn(self, runs: Runs, shard: Rows) -> Rows:
+        """Return which runs go on in another shard than `shard`, where they begin."""
+        import numpy as np
+
+        found: Rows = (runs.heads + runs.length > self.ends[shard]).nonzero()[0].astype(np.int64, copy=False)
+        return found
+
 
 class Stack:
     """The shards of one space, one below the other, to copy rows from; holds them mapped for as long as it lives."""
@@ -67,7 +74,10 @@ class Stack:
         self.row_bytes = self.per_row * self.place_bytes
         places = np.array([shard.ctypes.data for shard in self._shards], dtype=np.int64)
         ends = places + np.array([len(shard) for shard in self._shards]) * self.row_bytes
-        lowest, highest = int(places.min()), int(ends.max())
+        self.maps: Rows = np.stack([places, ends - places], axis=1)
+        """Where the shards lie, (address, bytes) of each."""
+        self._lowest = lowest = int(places.min())
+        highest = int(ends.max())
         addresses = np.full(len(shards), lowest, dtype=np.int64)
         addresses[[shard is not None for shard in shards]] = places
         # Between the shards lies memory that is not ours, perhaps not even mapped: only words of rows are ever read.
@@ -87,17 +97,24 @@ class Stack:
         words += rows * self._row_words
         return words
 
-    def copy_rows(self, runs: Runs, shard: Rows, out: Bytes) -> None:
-        """Copy whole rows to `out`, of shape (rows, row_bytes); `shard` says where the head of each run lies."""
+    def addresses(self, runs: Runs) -> Rows:
+        """Return where in memory each run begins; one that goes on in another shard is thought to go on in its own."""
+        return self.words_of(runs.heads, self._lookup.shard_of(runs.heads)) * self._word_bytes + self._lowest
+
+    def copy_rows(self, runs: Runs, shard: Rows, out: Bytes, torn: Rows | None = None) -> None:
+        """Copy whole rows to `out`, of shape (rows, row_bytes); `shard` says where the head of each run lies.
+
+        `torn` are the runs that go on in another shard, which all spaces have in common; looked up if not given.
+        """
         import numpy as np
 
         words = self.words_of(runs.heads, shard)
         if runs.length == 1:
             return self._copy(words, out)
-        whole = runs.heads + runs.length <= self._lookup.ends[shard]
-        torn = np.flatnonzero(~whole)  # runs that go on in another shard
+        torn = self._lookup.torn(runs, shard) if torn is None else torn
         if len(torn) < len(words):
-            words[torn] = words[whole.argmax()]  # any run will do there at first
+            if len(torn):
+                words[torn] = words[np.setdiff1d(np.arange(len(words)), torn)[0]]  # any run will do there at first
             self._copy(words, out.reshape(len(words), runs.length * self.row_bytes))
         if len(torn):
             slots = (torn[:, None] * runs.length + np.arange(runs.length)).reshape(-1)
@@ -155,8 +172,9 @@ class Stack:
 class Buffers:
     """Memory for batches, used again once nothing refers to it any more: fresh pages cost as much as the copying."""
 
-    def __init__(self) -> None:
-        self._free: dict[int, list[memoryview]] = {}
+    def __init__(self, *, pinned: bool = False) -> None:
+        """Take whether the memory is to be such as a GPU copies from while the processor does something else."""
+        self._pinned, self._free = pinned, dict[int, list[memoryview]]()
 
     def take(self, size_bytes: int) -> Bytes:
         """Return an array of bytes whose memory is nobody else's until the array and all views of it are gone."""
@@ -165,11 +183,20 @@ class Buffers:
         if not size_bytes:
             return np.empty(0, dtype=np.uint8)
         free = self._free.setdefault(size_bytes, [])
-        memory = free.pop() if free else memoryview(np.empty(size_bytes, dtype=np.uint8))  # type: ignore[arg-type]
+        memory = free.pop() if free else self._fresh(size_bytes)
         # The base of this array is no array, so NumPy makes it the base of every view of it, and torch holds it too.
         array = np.frombuffer(memory, dtype=np.uint8)
         weakref.finalize(array, _give_back, free, memory).atexit = False
         return array
+
+    def _fresh(self, size_bytes: int) -> memoryview:
+        import numpy as np
+
+        if not self._pinned:
+            return memoryview(np.empty(size_bytes, dtype=np.uint8))  # type: ignore[arg-type]
+        import torch
+
+        return memoryview(torch.empty(size_bytes, dtype=torch.uint8, pin_memory=True).numpy())
 
 
 def _give_back(free: list[memoryview], memory: memoryview) -> None:

@@ -39,6 +39,10 @@ def train_head(
     learning_rate: Annotated[float, typer.Option(min=0)] = 1e-3,
     seed: int = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    resident: Annotated[
+        Literal["auto", "yes", "no"],
+        typer.Option(help="Hold all vectors on the device; auto: on a GPU that has the room."),
+    ] = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Train a small head on cached vectors; writes weights, metrics and a loss curve."""
@@ -62,6 +66,7 @@ def train_head(
         learning_rate=learning_rate,
         seed=seed,
         device=device,
+        resident="auto" if resident == "auto" else resident == "yes",
         progress=console_progress(),
     )
     typer.echo(json.dumps(result.to_json(), indent=1) if as_json else str(result))

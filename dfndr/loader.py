@@ -11,28 +11,30 @@ batch sizes and numbers of ranks: no row is skipped or seen twice.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
+from dfndr.arguments import check_choice, check_count, different_names, takes_torch
 from dfndr.batch import Batch
 from dfndr.columns import Columns
 from dfndr.dataset import Dataset
-from dfndr.errors import MissingExtra, UsageError
-from dfndr.fetching import Fetched
-from dfndr.format.schema import Modality, Space
-from dfndr.format.storage_types import decode, is_coded, read_type
-from dfndr.gather import Buffers, Lookup, Stack
+from dfndr.encoder import pick_device
+from dfndr.errors import UsageError
+from dfndr.format.schema import Modality
+from dfndr.mapped import Mapped, Source
 from dfndr.order import BLOCK, WINDOW, Order, Runs, Shuffle, share
 from dfndr.picking import Draws, Pick
+from dfndr.resident import Resident, Stay, stays
 from dfndr.sampling import Sampling
-from dfndr.streaming import Stream
+from dfndr.sending import Sender, Sent
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pyarrow.compute as pc
+
+    from dfndr.torch_batches import TorchBatches
 
     Rows: TypeAlias = npt.NDArray[np.int64]
     Where: TypeAlias = pc.Expression | None
@@ -70,7 +72,11 @@ class Loader:
 
     Vectors come as torch tensors where torch is installed, as NumPy arrays otherwise, in the storage type (mostly
     float16: cast before computing), as float32 where that is bfloat16 or int8. They are the caller's to keep and to
-    change.
+    change. With `device`, "auto" for the best there is, they are tensors there: to a CUDA device they are copied from
+    pinned memory while it works, two batches early. `resident` holds all vectors on the device, so that nothing is
+    copied any more: True, or "auto" for an accelerator with the room (see `dfndr.resident`); batches stay the same.
+
+    In a worker of torch's DataLoader a loader gives that worker's share of the steps (see `dfndr.torch_batches`).
 
     An iteration that was left early goes on where it stopped, as a resumed one does; `set_epoch` goes to another epoch.
     Raises UsageError for arguments that cannot be, and MissingExtra for `framework="torch"` without torch.
@@ -93,33 +99,34 @@ class Loader:
         where: Where | Mapping[int, Where] = None,
         weights: Weights | Mapping[int, Weights] = None,
         most: Mapping[Modality, int] | None = None,
+        device: str | None = None,
+        resident: Stay = False,
     ) -> None:
         import numpy as np
 
-        _check_choice("shuffle", shuffle, (*get_args(Shuffle), None))
-        _check_choice("pick", pick, get_args(Pick))
-        _check_choice("framework", framework, get_args(Framework))
-        _check_count("seed", seed, 0)
-        _check_count("batch_size", batch_size, 1)
-        _check_count("world_size", world_size, 1)
-        _check_count("rank", rank, 0, below=world_size)
+        check_choice("shuffle", shuffle, (*get_args(Shuffle), None))
+        check_choice("pick", pick, get_args(Pick))
+        check_choice("framework", framework, get_args(Framework))
+        check_count("seed", seed, 0)
+        check_count("batch_size", batch_size, 1)
+        check_count("world_size", world_size, 1)
+        check_count("rank", rank, 0, below=world_size)
         self._seed, self._epoch, self._position = seed, 0, 0
         self._batch_size, self._rank, self._world_size, self._drop_last = batch_size, rank, world_size, drop_last
         self._shuffle, self._pick, self._rows = shuffle, pick, len(dataset)
         self._most = dict(most or {})
         for modality, count in self._most.items():
-            _check_count(f"most[{modality!r}]", count, 1)
-        self._torch = find_spec("torch") is not None if framework == "auto" else framework == "torch"
-        if self._torch and find_spec("torch") is None:
-            raise MissingExtra.of("torch", "train")
+            check_count(f"most[{modality!r}]", count, 1)
+        self._torch = takes_torch(framework, needed=device is not None or resident is not False)
+        self._device = "cpu" if device is None else pick_device(device)
         self._dataset = dataset
-        self._spaces = [dataset.space(name) for name in _names("spaces", spaces)]
-        self._columns = Columns(dataset, _names("columns", columns))
-        self._lookup = Lookup([shard.stored for shard in dataset.shards if shard.stored])
-        self._stacks: dict[str, Stack] = {}
-        self._stream = self._open_stream(dataset.files) if isinstance(dataset.files, Fetched) else None
+        self._spaces = [dataset.space(name) for name in different_names("spaces", spaces)]
+        self._columns = Columns(dataset, different_names("columns", columns))
+        self._stays = self._torch and stays(resident, dataset, self._spaces, device=self._device)
+        self._opened: Source | None = None
+        self._sender: Sender | None = None
+        self._sent: dict[tuple[int, int, int], Sent] = {}
         self._planned: object = None
-        self._buffers = Buffers()
         plain = where is None and weights is None
         self._sampling = None if plain else Sampling(dataset, where=where, weights=weights)
         self._ahead: tuple[object, int, Runs] = (None, 0, Runs(np.empty(0, dtype=np.int64), 1, 0))
@@ -131,19 +138,17 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of this epoch that are still to come, then make ready for the next epoch."""
-        while part := share(
-            self._count(self._epoch) - self._position,
-            batch_size=self._batch_size,
-            rank=self._rank,
-            world_size=self._world_size,
-            drop_last=self._drop_last,
-        ):
-            first, last, taken = part
-            if self._stream is not None:
-                self._plan(self._stream)
-            batch = self._batch(self._runs(self._position + first, self._position + last))
-            self._position += taken  # before the yield: what the loop's body has been given counts as consumed
-            yield batch
+        worker, workers = _worker()
+        if workers > 1 and self._device != "cpu":
+            do = "Leave `device` out, and copy in the process that trains."
+            raise UsageError("loader", expected="no device in a worker", found=f"device {self._device!r}", do=do)
+        step = 0
+        while part := self._share(self._position):
+            mine = step % workers == worker
+            batch = self._batch(part) if mine else None
+            step, self._position = step + 1, self._position + part[2]
+            if batch is not None:  # after the position: what the loop's body has been given counts as consumed
+                yield batch
         self._epoch, self._position = self._epoch + 1, 0
 
     def state_dict(self) -> dict[str, int]:
@@ -157,14 +162,14 @@ class Loader:
             raise UsageError(
                 "loader state", expected=expected, found=f"{sorted(state)}", do="Pass what state_dict gave."
             )
-        _check_count("seed", state["seed"], 0)
-        _check_count("epoch", state["epoch"], 0)
-        _check_count("position", state["position"], 0, below=self._count(state["epoch"]) + 1)
+        check_count("seed", state["seed"], 0)
+        check_count("epoch", state["epoch"], 0)
+        check_count("position", state["position"], 0, below=self._count(state["epoch"]) + 1)
         self._seed, self._epoch, self._position = state["seed"], state["epoch"], state["position"]
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of an epoch; where the loader is in it already, it stays where it is."""
-        _check_count("epoch", epoch, 0)
+        check_count("epoch", epoch, 0)
         if epoch != self._epoch:
             self._epoch, self._position = epoch, 0
 
@@ -187,95 +192,101 @@ class Loader:
             self._ahead = ((order, self._epoch), first, runs)
         return runs.part(start - first, stop - first)
 
-    def _batch(self, runs: Runs) -> Batch:
-        import numpy as np
+    def to_torch(self) -> TorchBatches:
+        """Return this as an iterable dataset for torch's DataLoader, with `batch_size=None` and any workers."""
+        from dfndr.torch_batches import TorchBatches
 
-        rows, vectors = runs.rows(), {}
+        return TorchBatches(self)
+
+    def __getstate__(self) -> dict[str, object]:
+        # Another process opens the files by itself.
+        return {**self.__dict__, "_opened": None, "_sender": None, "_sent": {}}
+
+    def _share(self, position: int) -> tuple[int, int, int] | None:
+        """Return the part of the step at a position that is this rank's, and the rows of all ranks; None at the end."""
+        return share(
+            self._count(self._epoch) - position,
+            batch_size=self._batch_size,
+            rank=self._rank,
+            world_size=self._world_size,
+            drop_last=self._drop_last,
+        )
+
+    def _batch(self, part: tuple[int, int, int]) -> Batch:
+        """Return the batch of the present position, and begin to send those that come next where that is worth it."""
+        if self._stays or self._device == "cpu":
+            return self._gathered(self._position, part)
+        self._sender = self._sender or Sender(self._device)
+        position, sent = self._position, dict[tuple[int, int, int], Sent]()
+        for _ in range(1 + self._sender.early):
+            if (coming := self._share(position)) is not None:
+                key = self._seed, self._epoch, position
+                sent[key] = self._sent.get(key) or self._sender.send(self._gathered(position, coming))
+                position += coming[2]
+        self._sent = sent
+        return sent.pop((self._seed, self._epoch, self._position)).arrived()
+
+    def _gathered(self, position: int, part: tuple[int, int, int]) -> Batch:
+        self._plan(position)
+        runs = self._runs(position + part[0], position + part[1])
+        rows = positions = runs.rows()
         chosen = None if self._sampling is None else self._sampling.chosen(self._seed, self._epoch)
-        positions = rows
         if chosen is not None:
             rows = chosen.rows(positions)
             runs = Runs(rows, 1, self._rows)
         keys = rows if chosen is None else rows + self._rows * chosen.times(positions, rows)
-        stored = self._dataset.places.stored(rows)
-        if stored is not rows:
-            runs = Runs(stored, 1, self._rows)
-        shard = self._lookup.shard_of(runs.heads)
-        if self._stream is not None and len(rows):
-            here = np.unique(self._lookup.shard_of(stored)).tolist()
-            self._stacks = self._stream.stacks(here, torch=self._torch)
-
-        def used(space: Space) -> npt.NDArray[np.bool_]:
-            stack = self._stack(space.name)
-            return stack.used(stack.words_of(stored, self._lookup.shard_of(stored)))
-
-        draws = Draws(self._seed, self._epoch, keys)
-        places = draws.places(self._spaces, used, pick=self._pick, most=self._most)
+        draws, here = Draws(self._seed, self._epoch, keys), self._source.at(rows, runs)
+        places = draws.places(self._spaces, here.used, pick=self._pick, most=self._most)
+        vectors = {}
         for space in self._spaces:
-            stack, one = self._stack(space.name), space.name in places
-            shape = (len(rows),) if self._pick != "all" else (len(rows), space.per_row)
-            out = self._buffers.take(len(rows) * (stack.place_bytes if one else stack.row_bytes))
-            if one:
-                words = stack.words_of(stored, self._lookup.shard_of(stored))
-                stack.copy_places(words, places[space.name], out.reshape(len(rows), stack.place_bytes))
-            else:
-                stack.copy_rows(runs, shard, out.reshape(len(rows), stack.row_bytes))
-            found = out.view(stack.dtype).reshape((*shape, space.stored_dim))
-            vectors[space.name] = self._framed(self._decoded(found, space) if is_coded(space.dtype) else found)
+            vectors[space.name] = here.vectors(space, places.get(space.name), flat=self._pick != "all")
         return Batch(rows, vectors, places, self._columns, draws)
 
-    def _decoded(self, stored: npt.NDArray[Any], space: Space) -> npt.NDArray[np.floating[Any]]:
-        """Return coded vectors as float32, in memory that is used again."""
-        shape, kind = (*stored.shape[:-1], space.dim), read_type(space.dtype)
-        out = self._buffers.take(math.prod(shape) * kind.itemsize)
-        return decode(stored, space.dtype, out.view(kind).reshape(shape))
+    @property
+    def _source(self) -> Source:
+        if self._opened is None:
+            if self._stays:
+                self._opened = Resident(self._dataset, self._spaces, device=self._device)
+            else:
+                self._opened = Mapped(
+                    self._dataset,
+                    self._spaces,
+                    columns=bool(self._columns.names),
+                    torch=self._torch,
+                    pinned=self._device.startswith("cuda"),
+                    in_blocks=self._shuffle != "exact" and self._sampling is None,
+                )
+        return self._opened
 
-    def _open_stream(self, files: Fetched) -> Stream:
-        roles = [*(["rows"] if self._columns.names else []), *(space.name for space in self._spaces)]
-        return Stream(self._dataset, files, self._spaces, self._lookup, roles=roles)
-
-    def _plan(self, stream: Stream) -> None:
-        """Say which shards the next 65,536 to 131,072 positions lie in, once for each 65,536."""
-        step = self._position // _PLANNED
-        if self._planned == (self._seed, self._epoch, step):
+    def _plan(self, position: int) -> None:
+        """Say which rows the next 65,536 to 131,072 positions hold, once for each 65,536, where anybody wants that."""
+        step = position // _PLANNED
+        if self._planned == (planned := (self._seed, self._epoch, step)):
             return
-        self._planned = self._seed, self._epoch, step
+        self._planned = planned
+        if not self._source.wants_plan():
+            return
+        coming = [runs for part in (step, step + 1) for runs in self._coming(part * _PLANNED, (part + 1) * _PLANNED)]
+        if (shards := self._source.plan(coming)) is not None:
+            self._columns.keep(shards)
+
+    def _coming(self, start: int, stop: int) -> list[Runs]:
+        """Return the rows at some positions, also of the next epoch's start, where that holds the same rows."""
         count = self._count(self._epoch)
         order = Order(count, self._shuffle, self._seed)
-        rows = order.at(self._epoch, step * _PLANNED, min((step + 2) * _PLANNED, count)).rows()
-        chosen = None if self._sampling is None else self._sampling.chosen(self._seed, self._epoch)
-        rows = rows if chosen is None else chosen.rows(rows)
-        numbers = dict.fromkeys(self._lookup.shard_of(self._dataset.places.stored(rows)).tolist())
-        stream.plan(numbers)
-        self._columns.keep([stream.numbers[number] for number in numbers])
-
-    def _stack(self, space: str) -> Stack:
-        if space not in self._stacks:
-            shards = [shard for shard in self._dataset.stored_vectors(space) if len(shard)]
-            self._stacks[space] = Stack(shards, self._lookup, torch=self._torch)
-        return self._stacks[space]
-
-    def _framed(self, array: npt.NDArray[np.floating[Any]]) -> Any:  # noqa: ANN401  a tensor or an array
-        if not self._torch:
-            return array
-        import torch
-
-        return torch.from_numpy(array)
+        runs = order.at(self._epoch, min(start, count), min(stop, count))
+        if self._sampling is None:
+            later = max(0, start - count), min(max(0, stop - count), count)
+            return [runs, order.at(self._epoch + 1, *later)] if later[0] < later[1] else [runs]
+        chosen = self._sampling.chosen(self._seed, self._epoch)
+        return [runs if chosen is None else Runs(chosen.rows(runs.rows()), 1, self._rows)]
 
 
-def _names(where: str, given: Sequence[str]) -> list[str]:
-    """Check that a list of names is one: not a lone string, and nothing named twice."""
-    if isinstance(given, str) or len(set(given)) != len(given):
-        raise UsageError(where, expected="a list of different names", found=repr(given), do="Pass a list.")
-    return list(given)
+def _worker() -> tuple[int, int]:
+    """Return which worker of torch's DataLoader this is, and of how many; (0, 1) where it is none."""
+    if sys.modules.get("torch") is None:
+        return 0, 1
+    from torch.utils.data import get_worker_info
 
-
-def _check_choice(where: str, given: object, choices: Sequence[object]) -> None:
-    if given not in choices:
-        raise UsageError(where, expected=f"one of {list(choices)}", found=repr(given), do="Pass one of them.")
-
-
-def _check_count(where: str, given: object, least: int, below: int | None = None) -> None:
-    if not isinstance(given, int) or isinstance(given, bool) or given < least or (below is not None and given >= below):
-        expected = f"a whole number from {least} " + ("up" if below is None else f"to {below - 1}")
-        raise UsageError(where, expected=expected, found=repr(given), do="Check it.")
+    told = get_worker_info()
+    return (0, 1) if told is None else (told.id, told.num_workers)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dfndr.dataset import Dataset
     from dfndr.heads.model import Head, HeadKind
     from dfndr.loader import Batch, Loader
+    from dfndr.resident import Stay
 
 __all__ = ["TrainedHead", "train_head"]
 
@@ -75,6 +76,7 @@ def train_head(
     warmup: float = 0.05,
     seed: int = 0,
     device: str = "auto",
+    resident: Stay = "auto",
     progress: Progress = SILENT,
 ) -> TrainedHead:
     """Train a head with AdamW and write `head.safetensors`, `head.json`, `curve.csv` and `curve.png` to `out`.
@@ -89,6 +91,9 @@ def train_head(
     cached vectors of the same view and text: the mean of all of them, or of each row one that is drawn for it
     (`teacher_per_row`). Teachers are encoders, `name`, `name=SCALE` or `name=SCALE,BIAS`; by default all that have the
     spaces, with the numbers they were recorded with. `contrastive_weight` mixes in the loss of the pairs themselves.
+
+    Vectors are read from the files step by step, or held on the device from the start (`resident`, see
+    `dfndr.resident`; "auto" does so on an accelerator that has the room): the batches, and so the head, are the same.
 
     Raises UsageError for arguments that make no sense, and DataError where the loss or the weights stop being finite:
     the last good weights are then what `out` holds.
@@ -121,12 +126,9 @@ def train_head(
         loss=goal.head_loss,
         logit_scale=_own_scale(dataset, goal) if goal.head_loss == "clip" else None,
         seed=seed,
-    ).to(pick_device(device))
+    ).to(device := pick_device(device))
     training = {**asdict(plan), **goal.record()}
     origin = Origin(dataset.manifest.name, dataset.digest, image, texts, steps=0, training=training)
-    before = _measure(dataset, head, image, texts)
-    if not before:
-        progress.say("The validation split is empty, so retrieval is not measured.")
     loader = Loader(
         train,
         spaces=goal.spaces,
@@ -136,7 +138,12 @@ def train_head(
         seed=seed,
         drop_last=True,
         pick="random",
+        device=device,
+        resident=resident,
     )
+    before = _measure(dataset, head, image, texts)
+    if not before:
+        progress.say("The validation split is empty, so retrieval is not measured.")
     curve: list[CurvePoint] = []
     try:
         _fit(head, loader, goal, plan, curve, progress)

@@ -64,6 +64,21 @@ def test_the_same_seed_gives_the_same_head_and_another_seed_another_one(tmp_path
     assert not torch.equal(weights(one.head), weights(other.head))
 
 
+@pytest.mark.parametrize("kind", ["linear", "mlp"])
+def test_vectors_that_are_held_in_memory_give_the_same_head(tmp_path, kind):
+    dataset = turned(tmp_path, (IMAGE, TEXT, CAPTION))
+    one, other = (train_head(dataset, kind=kind, resident=resident, **QUICK) for resident in (True, False))
+    assert torch.equal(weights(one.head), weights(other.head)) and one.curve == other.curve
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_vectors_that_are_held_there_give_the_same_head(tmp_path):
+    dataset, given = turned(tmp_path, (IMAGE, TEXT, CAPTION)), {**QUICK, "device": "cuda"}
+    one, two, other = (train_head(dataset, resident=resident, **given) for resident in (True, "auto", False))
+    assert torch.equal(weights(one.head), weights(other.head)) and torch.equal(weights(one.head), weights(two.head))
+
+
 def test_the_validation_split_has_no_say_in_training(tmp_path):
     def blank(vectors):
         vectors["image/enc"][64:] = np.eye(8)[0]

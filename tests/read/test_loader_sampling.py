@@ -4,112 +4,26 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from fractions import Fraction
-from itertools import chain
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from support.tiny import CAPTION, IMAGE, write_dataset
+from support.sampled import CONDITIONS, ROWS, SCORES, SHUFFLES, WEIGHTS, comb, epoch_of, loader_of, sampled
+from support.tiny import write_dataset
 
 from dfndr.dataset import open_dataset
 from dfndr.errors import FormatError, UsageError
 from dfndr.loader import Loader
 from dfndr.order import BLOCK
-from dfndr.sampling import Sampling, systematic
+from dfndr.sampling import Sampling
 from dfndr.seeds import hash_fraction
 
-ROWS = 307
-SCORES = [None if row % 11 == 5 else (row * 37 % 100) / 100 for row in range(ROWS)]
-WEIGHTS = [float(row % 4) for row in range(ROWS)]
-SHUFFLES = ["exact", "block", None]
 field = pc.field
-CONDITIONS = {
-    "all": (None, lambda row: True),
-    "high": (field("score") >= 0.4, lambda row: SCORES[row] is not None and SCORES[row] >= 0.4),
-    "low": (field("score") < 0.2, lambda row: SCORES[row] is not None and SCORES[row] < 0.2),
-    "both": (
-        (field("score") > 0.305) & field("source").isin(["a", "c"]),
-        lambda row: SCORES[row] is not None and SCORES[row] > 0.305 and row % 3 != 1,
-    ),
-    "unscored": (field("score").is_null(), lambda row: SCORES[row] is None),
-}
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    columns = {
-        "score": pa.array(SCORES, pa.float32()),
-        "weight": pa.array(WEIGHTS, pa.float32()),
-        "holes": pa.array([None if row == 40 else 1.0 for row in range(ROWS)]),
-        "source": ["abc"[row % 3] for row in range(ROWS)],
-        "captions": pa.array([["caption"] * (row % 4) for row in range(ROWS)], pa.list_(pa.string())),
-    }
-    return write_dataset(
-        tmp_path_factory.mktemp("set"), [100, 0, 7, 200], (IMAGE, CAPTION), columns={**columns, "Score": WEIGHTS}
-    )
-
-
-def loader_of(dataset, **given):
-    return Loader(dataset, [], columns=[], **{"batch_size": 16, **given})
-
-
-def flat(lists):
-    return list(chain.from_iterable(lists))
-
-
-def epoch_of(loader, epoch=None):
-    if epoch is not None:
-        loader.set_epoch(epoch)
-    return flat(batch.rows.tolist() for batch in loader)
-
-
-def comb(weights, offset):
-    """The numbers of the items under the teeth k + offset of a comb over exact sums, found one by one."""
-    sums, total, found, item = Fraction(0), sum(map(Fraction, weights)), [], 0
-    ends = [(sums := sums + Fraction(weight)) * len(weights) / total for weight in weights]
-    for tooth in range(len(weights)):
-        while ends[item] <= tooth + Fraction(offset):
-            item += 1
-        found.append(item)
-    return found
-
-
-@given(
-    weights=st.lists(st.integers(0, 9), min_size=1, max_size=60).filter(any),
-    tooth=st.integers(0, 2**19 - 1),
-    kind=st.sampled_from([np.float64, np.float32, np.float16, np.int64, np.uint8]),
-    scale=st.sampled_from([1, 8]),
-)
-def test_systematic_draws_what_a_comb_over_exact_sums_points_at(weights, tooth, kind, scale):
-    offset = (2 * tooth + 1) / 2**20  # a tooth never stands just where two items meet
-    given = np.array(weights, dtype=kind) * kind(scale)
-    assert systematic(given, offset).tolist() == comb(weights, offset)
-
-
-@given(
-    weights=st.lists(st.floats(0, 1e308), min_size=1, max_size=40).filter(any), offset=st.floats(0, 1, exclude_max=True)
-)
-def test_an_item_comes_floor_or_ceil_of_its_expected_count_for_weights_of_any_size(weights, offset):
-    drawn = systematic(np.array(weights), offset).tolist()
-    assert len(drawn) == len(weights) and drawn == sorted(drawn)
-    total = sum(map(Fraction, weights))
-    for item, weight in enumerate(weights):
-        expected = float(Fraction(weight) * len(weights) / total)
-        assert math.floor(expected - 1e-9) <= drawn.count(item) <= math.ceil(expected + 1e-9)
-        assert weight or not drawn.count(item)
-
-
-@pytest.mark.parametrize("offset", [0.0, 0.3, 1 - 2**-53])
-def test_systematic_is_the_same_over_many_chunks_as_in_one_and_never_runs_over_the_end(monkeypatch, offset):
-    weights = (np.arange(100_000) * 7919 % 1000) / 999
-    whole = systematic(weights, offset)
-    monkeypatch.setattr("dfndr.sampling._CHUNK", 777)
-    assert np.array_equal(systematic(weights, offset), whole)
-    assert len(whole) == 100_000 and weights[whole].all() and whole.dtype == np.int32
+    return sampled(tmp_path_factory.mktemp("set"))
 
 
 @pytest.mark.parametrize("shuffle", SHUFFLES)
@@ -164,87 +78,6 @@ def test_what_comes_twice_depends_on_seed_and_epoch(dataset):
 
     assert drawn(0, 1) == drawn(0, 1)
     assert len({tuple(drawn(seed, epoch)) for seed in (0, 1) for epoch in (0, 1)}) == 4
-
-
-SCHEDULE = {
-    "where": {0: CONDITIONS["high"][0], 2: None, 5: CONDITIONS["both"][0]},
-    "weights": {0: None, 1: "weight", 4: np.array(WEIGHTS[::-1]), 6: None},
-}
-
-
-@pytest.mark.parametrize("shuffle", SHUFFLES)
-def test_each_epoch_of_a_schedule_is_that_of_a_loader_with_just_its_stage(dataset, shuffle):
-    loader = loader_of(dataset, shuffle=shuffle, seed=2, **SCHEDULE)
-    for epoch in [*range(8), 3, 0, 5]:
-        stage = {key: parts[max(first for first in parts if first <= epoch)] for key, parts in SCHEDULE.items()}
-        alone = loader_of(dataset, shuffle=shuffle, seed=2, **stage)
-        loader.set_epoch(epoch)
-        alone.set_epoch(epoch)
-        assert len(loader) == len(alone)
-        assert epoch_of(loader) == epoch_of(alone)
-        assert loader.state_dict() == {"seed": 2, "epoch": epoch + 1, "position": 0}
-
-
-@settings(max_examples=25)
-@given(
-    batch_sizes=st.tuples(st.integers(1, 90), st.integers(1, 90)),
-    world_sizes=st.tuples(st.integers(1, 5), st.integers(1, 5)),
-    shuffle=st.sampled_from(SHUFFLES),
-    epoch=st.integers(0, 6),
-    data=st.data(),
-)
-def test_ranks_share_an_epoch_of_a_schedule_and_other_ranks_go_on_with_it(
-    dataset, batch_sizes, world_sizes, shuffle, epoch, data
-):
-    def ranks(which, seed):
-        return [
-            loader_of(
-                dataset,
-                rank=rank,
-                world_size=world_sizes[which],
-                batch_size=batch_sizes[which],
-                shuffle=shuffle,
-                seed=seed,
-                **SCHEDULE,
-            )
-            for rank in range(world_sizes[which])
-        ]
-
-    def steps(loaders, stop=0):
-        each = [
-            [batch.rows.tolist() for _, batch in zip(range(stop or 10**6), loader, strict=False)] for loader in loaders
-        ]
-        return [flat(step) for step in zip(*each, strict=True)]
-
-    first = ranks(0, 1)
-    for loader in first:
-        loader.set_epoch(epoch)
-    stop = data.draw(st.integers(1, len(first[0])))
-    before = steps(first, stop)
-    states = [loader.state_dict() for loader in first]
-    assert all(state == states[0] for state in states)
-    later = ranks(1, 99)
-    for loader in later:
-        loader.load_state_dict(states[0])
-    alone = loader_of(dataset, shuffle=shuffle, seed=1, batch_size=ROWS, **SCHEDULE)
-    assert flat(before) + flat(steps(later)) == epoch_of(alone, epoch)
-    assert {loader.state_dict()["epoch"] for loader in later} == {epoch + 1}
-
-
-def test_drop_last_drops_by_the_length_of_the_epoch(dataset):
-    where, meets = CONDITIONS["low"]
-    expected = sum(map(meets, range(ROWS))) // 16
-    loader = loader_of(dataset, where=where, drop_last=True)
-    assert len(loader) == expected == len(list(loader))
-
-
-def test_a_position_beyond_the_epoch_it_is_of_is_refused(dataset):
-    loader = loader_of(dataset, where={0: None, 3: CONDITIONS["low"][0]})
-    count = sum(map(CONDITIONS["low"][1], range(ROWS)))
-    loader.load_state_dict({"seed": 0, "epoch": 2, "position": ROWS})
-    loader.load_state_dict({"seed": 0, "epoch": 3, "position": count})
-    with pytest.raises(UsageError, match=f"to {count}, found {count + 1}"):
-        loader.load_state_dict({"seed": 0, "epoch": 3, "position": count + 1})
 
 
 @pytest.mark.parametrize("framework", ["torch", "numpy"])

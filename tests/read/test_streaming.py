@@ -74,6 +74,36 @@ def test_the_first_batch_comes_before_most_is_fetched_and_the_cache_needs_no_roo
     assert hub.count("GET .*npy") >= SHARDS
 
 
+@pytest.mark.parametrize("shuffle", ["window", "block", None])
+def test_while_an_epoch_ends_what_the_next_one_begins_with_is_on_its_way(
+    hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch, shuffle: str | None
+) -> None:
+    put_folder(hub, "me/set", folder)
+    few_at_a_time(monkeypatch)
+    loader = Loader(open_dataset(ROOT), [IMAGE.name], batch_size=64, shuffle=shuffle)  # type: ignore[arg-type]
+    batches = iter(loader)
+    for _ in range(len(loader)):
+        next(batches)
+    coming = dfndr.order.Order(SHARDS * EACH, shuffle, 0).at(1, 0, 2 * EACH).rows() // EACH  # type: ignore[arg-type]
+    assert loader.state_dict()["epoch"] == 0
+    assert set(coming.tolist()) <= set(loader._source._stream._planned)  # type: ignore[attr-defined]
+
+
+def test_what_was_cut_short_in_the_cache_is_fetched_again_and_never_read(
+    hub: Hub, folder: Path, tmp_path: Path
+) -> None:
+    put_folder(hub, "me/set", folder)
+    for _ in Loader(open_dataset(ROOT), [IMAGE.name]):
+        pass
+    kept = sorted((tmp_path / "cache").glob("??/[!.]*"))
+    for number, path in enumerate(kept):
+        data = path.read_bytes()
+        path.write_bytes(data[: len(data) * number // len(kept)])
+    here, there = (Loader(open_dataset(root), [IMAGE.name], batch_size=500) for root in (folder, ROOT))
+    for one, other in zip(here, there, strict=True):
+        assert one["uid"] == other["uid"] and (np.asarray(one[IMAGE.name]) == np.asarray(other[IMAGE.name])).all()
+
+
 def test_window_shuffle_mixes_rows_with_those_around_them_alone_and_begins_elsewhere_each_epoch() -> None:
     rows = 5 * 65_536 + 100
     order = dfndr.order.Order(rows, "window", seed=1)

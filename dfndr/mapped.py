@@ -1,0 +1,187 @@
+"""Vectors of a batch's rows, copied out of the memory-mapped files of a dataset, here or fetched meanwhile."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from dfndr.dataset import Dataset
+from dfndr.fetching import Fetched
+from dfndr.format.schema import Space
+from dfndr.format.shard import map_vectors
+from dfndr.format.storage_types import decode, is_coded, read_type
+from dfndr.gather import Buffers, Lookup, Stack
+from dfndr.order import Runs
+from dfndr.page_cache import PageCache
+from dfndr.streaming import Stream
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Rows: TypeAlias = npt.NDArray[np.int64]
+    Used: TypeAlias = npt.NDArray[np.bool_]
+
+__all__ = ["AtRows", "Mapped", "Source"]
+
+
+class AtRows(Protocol):
+    """Some rows, and their vectors."""
+
+    def used(self, space: Space) -> Used:
+        """Say which places of each row hold a vector that is not all zeros, shape (rows, per_row)."""
+
+    def vectors(self, space: Space, places: Rows | None, *, flat: bool) -> Any:  # noqa: ANN401  a tensor or an array
+        """Return the vector at each row's place, or without places all, shape (rows, per_row, dim), or (rows, dim)."""
+
+
+class Source(Protocol):
+    """Where a loader's vectors come from."""
+
+    def at(self, rows: Rows, runs: Runs) -> AtRows:
+        """Go to some rows of the dataset; `runs` are the same ones."""
+
+    def wants_plan(self) -> bool:
+        """Say whether `plan` would do anything."""
+
+    def plan(self, coming: Sequence[Runs]) -> Sequence[int] | None:
+        """Make ready for the rows that come; return the shards that will be touched, None for any."""
+
+
+class Mapped:
+    """Some spaces of a dataset, shard by shard in maps; batches are given memory that is theirs, used again after them.
+
+    Of a remote dataset shards are mapped when a batch needs them.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        spaces: Sequence[Space],
+        *,
+        columns: bool,
+        torch: bool,
+        pinned: bool = False,
+        in_blocks: bool = False,
+    ) -> None:
+        """Take the spaces, and whether columns will be read; `pinned` memory is such as a GPU copies from by itself.
+
+        Where rows come `in_blocks` the system reads from the disk what comes next, and nothing else.
+        """
+        self._dataset, self._spaces, self._torch, self._in_blocks = dataset, spaces, torch, in_blocks
+        self.lookup = Lookup([shard.stored for shard in dataset.shards if shard.stored])
+        self.buffers = Buffers(pinned=pinned)
+        self._stacks: dict[str, Stack] = {}
+        self._stream: Stream | None = None
+        if isinstance(dataset.files, Fetched):
+            roles = [*(["rows"] if columns else []), *(space.name for space in spaces)]
+            self._stream = Stream(dataset, dataset.files, spaces, self.lookup, roles=roles)
+
+    def at(self, rows: Rows, runs: Runs) -> MappedRows:
+        """Go to some rows of the dataset; `runs` are the same ones."""
+        import numpy as np
+
+        stored = self._dataset.places.stored(rows)
+        here = MappedRows(self, stored, runs if stored is rows else Runs(stored, 1, runs.ring))
+        if self._stream is not None and len(rows):
+            self._stacks = self._stream.stacks(np.unique(here.shard).tolist(), torch=self._torch)
+        return here
+
+    def wants_plan(self) -> bool:
+        """Say whether shards have to come from elsewhere, or pages from the disk that will be wanted in no order."""
+        return self._stream is not None or (self._in_blocks and self._pages.is_missing())
+
+    @cached_property
+    def _pages(self) -> PageCache:
+        import numpy as np
+
+        maps = [np.empty((0, 2), dtype=np.int64), *(self.stack(space.name).maps for space in self._spaces)]
+        return PageCache(np.concatenate(maps))
+
+    def plan(self, coming: Sequence[Runs]) -> Sequence[int] | None:
+        """Begin to fetch the shards of the rows that come, and let go of others; return which shards these are."""
+        if self._stream is None:
+            self._read_ahead(coming)
+            return None
+        stored = (self._dataset.places.stored(runs.rows()) for runs in coming)
+        numbers = list(dict.fromkeys(number for rows in stored for number in self.lookup.shard_of(rows).tolist()))
+        self._stream.plan(numbers)
+        return [self._stream.numbers[number] for number in numbers]
+
+    def _read_ahead(self, coming: Sequence[Runs]) -> None:
+        stacks, parts = [self.stack(space.name) for space in self._spaces], []
+        for runs in coming:
+            stored = self._dataset.places.stored(runs.heads)  # what was taken out makes no run longer
+            heads = Runs(stored, runs.length, runs.ring)
+            parts.append([(stack.addresses(heads), runs.length * stack.row_bytes) for stack in stacks])
+        self._pages.bring(parts, owner=stacks)
+
+    def stack(self, space: str) -> Stack:
+        """Return the shards of a space that are mapped; all of them, where the dataset lies here."""
+        if space not in self._stacks:
+            self._stacks[space] = Stack(self._maps(self._dataset.space(space)), self.lookup, torch=self._torch)
+        return self._stacks[space]
+
+    def _maps(self, space: Space) -> list[npt.NDArray[Any]]:
+        """Map a space's files; for the loader alone, where the system is told to guess nothing of them."""
+        if not self._in_blocks:
+            return [shard for shard in self._dataset.stored_vectors(space.name) if len(shard)]
+        self._dataset.fetch([space.name], rows=False)
+        shards = [shard for shard in self._dataset.shards if shard.stored]
+        files = [self._dataset.local_file(shard.files[space.name]) for shard in shards]
+        return [map_vectors(str(file), space, shard.stored) for file, shard in zip(files, shards, strict=True)]
+
+    def framed(self, array: npt.NDArray[np.floating[Any]]) -> Any:  # noqa: ANN401
+        """Return an array as a tensor, where tensors are wanted."""
+        if not self._torch:
+            return array
+        import torch
+
+        return torch.from_numpy(array)
+
+
+class MappedRows:
+    """Some rows of a dataset in its maps, by where they are stored: one by one, and in runs."""
+
+    def __init__(self, source: Mapped, stored: Rows, runs: Runs) -> None:
+        self._source, self._stored, self._runs = source, stored, runs
+
+    @cached_property
+    def shard(self) -> Rows:
+        """The number of each row's shard."""
+        return self._source.lookup.shard_of(self._stored)
+
+    @cached_property
+    def _heads(self) -> tuple[Rows, Rows | None]:
+        """The shard that each run begins in, and the runs that go on in another one."""
+        if self._runs.length == 1:
+            return self.shard, None
+        shard = self._source.lookup.shard_of(self._runs.heads)
+        return shard, self._source.lookup.torn(self._runs, shard)
+
+    def used(self, space: Space) -> Used:
+        """Say which places of each row hold a vector that is not all zeros, shape (rows, per_row)."""
+        stack = self._source.stack(space.name)
+        return stack.used(stack.words_of(self._stored, self.shard))
+
+    def vectors(self, space: Space, places: Rows | None, *, flat: bool) -> Any:  # noqa: ANN401
+        """Return the vector at each row's place, or without places all, shape (rows, per_row, dim), or (rows, dim)."""
+        stack, rows = self._source.stack(space.name), len(self._stored)
+        out = self._source.buffers.take(rows * (stack.row_bytes if places is None else stack.place_bytes))
+        if places is None:
+            heads, torn = self._heads
+            stack.copy_rows(self._runs, heads, out.reshape(rows, stack.row_bytes), torn)
+        else:
+            words = stack.words_of(self._stored, self.shard)
+            stack.copy_places(words, places, out.reshape(rows, stack.place_bytes))
+        shape = (rows,) if flat else (rows, space.per_row)
+        found = out.view(stack.dtype).reshape((*shape, space.stored_dim))
+        return self._source.framed(self._decoded(found, space) if is_coded(space.dtype) else found)
+
+    def _decoded(self, stored: npt.NDArray[Any], space: Space) -> npt.NDArray[np.floating[Any]]:
+        """Return coded vectors as float32, in memory that is used again."""
+        shape, kind = (*stored.shape[:-1], space.dim), read_type(space.dtype)
+        out = self._source.buffers.take(math.prod(shape) * kind.itemsize)
+        return decode(stored, space.dtype, out.view(kind).reshape(shape))
