@@ -15,8 +15,9 @@ from dfndr_builders.sections.base import TRAINED, Misfit, Strict
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
-
 __all__ = ["fetched", "parse_recipe", "read_recipe", "resolve", "resolve_weights", "shipped_recipe"]
+
+_DEEPEST = 32
 
 
 def read_recipe(path: str | os.PathLike[str]) -> tuple[Recipe, str]:
@@ -39,10 +40,27 @@ def parse_recipe(text: str, where: str) -> Recipe:
         given = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # besides its own errors, tomllib lets those of int() through
         raise RecipeError(where, expected="TOML in UTF-8", found=str(error), do="Mend that line.") from error
+    if not _is_flat(given):
+        expected, do = f"values in at most {_DEEPEST} others", "See docs/recipes.md."
+        raise RecipeError(where, expected=expected, found="one that lies deeper", do=do)
     try:
         return Recipe.model_validate(given)
     except ValidationError as error:
         raise _explain(where.rpartition("/")[2], error) from error
+
+
+def _is_flat(given: object) -> bool:
+    """Say whether nothing is nested so deep that what comes later would fail over it."""
+    level = [given]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for value in level
+            for inner in (value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())
+        ]
+        if not level:
+            return True
+    return False
 
 
 def resolve(path: str, folder: Path) -> str:

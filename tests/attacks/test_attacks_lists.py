@@ -141,3 +141,9 @@ def test_a_config_of_pictures_without_pixels_is_refused(tmp_path, side):
     config.write_text(config.read_text().replace('"image_size": 32', f'"image_size": {side}'))
     with pytest.raises(ModelError, match=r"a config with vision_cfg\.image_size"):
         named_scorer("random:0", model=str(config), device="cpu")
+
+
+@pytest.mark.parametrize("deep", ["a." * 500 + "b = 1", "x = " + "[" * 200 + "]" * 200], ids=["tables", "lists"])
+def test_a_recipe_that_is_nested_beyond_reason_is_refused(tmp_path, deep):
+    with pytest.raises(UsageError, match="values in at most 32 others"):
+        read_recipe(written(tmp_path / "recipe.toml", f"{RECIPE}{deep}\n"))
