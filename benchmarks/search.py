@@ -2,15 +2,16 @@
 
     python benchmarks/search.py make --folder DIR [--rows 300000] [--dim 256]
     python benchmarks/search.py build --folder DIR --kind ivf
-    python benchmarks/search.py measure --folder DIR [--kinds exact,ivf,ivfpq,hnsw] [--runs 5] [--threads 2]
+    python benchmarks/search.py measure --folder DIR [--kinds exact,ivf,ivfpq,hnsw] [--queries 1000] [--runs 5]
     VENV/bin/python benchmarks/search.py autofaiss --folder DIR [--memory 500MB]
 
 `make` writes a dataset of made-up vectors: 2,000 clusters, 64 directions of falling strength within each, and noise.
 `build` makes one index in a process of its own, saves it in DIR/KIND, and tells the seconds and the peak of memory,
 of all and without mapped files (`RssAnon`, looked at ten times a second). `measure` loads what was built and asks,
-run by run and kind after kind, a thousand queries at once and two hundred one at a time; `flat` is FAISS's IndexFlatIP
-with nothing around it, over the same vectors. Ratios are those of the same run. `autofaiss` needs a Python that has
-that package, and nothing of dfndr: it takes the vectors that `make` left, lets autofaiss choose, and measures the same.
+run by run and kind after kind, a thousand queries at once and a fifth of them one at a time; `flat` is FAISS's
+IndexFlatIP with nothing around it, over the same vectors. Ratios are those of the same run. `autofaiss` needs a Python
+that has that package, and nothing of dfndr: it takes the vectors that `make` left, lets autofaiss choose, and measures
+the same.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-SHARD, QUERIES, SINGLE, K = 20_000, 1000, 200, 10
+SHARD, QUERIES, K = 20_000, 1000, 10
 
 
 def main() -> None:
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=256)
     parser.add_argument("--kind", default="ivf")
     parser.add_argument("--kinds", default="exact,ivf,ivfpq,hnsw")
+    parser.add_argument("--queries", type=int, default=QUERIES)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--memory", default="500MB")
@@ -129,7 +131,7 @@ def timed(search: Search, queries: np.ndarray) -> dict[str, float]:
     start = time.perf_counter()
     search(queries)
     took, times = time.perf_counter() - start, []
-    for query in queries[:SINGLE]:
+    for query in queries[: len(queries) // 5]:
         begun = time.perf_counter()
         search(query[None])
         times.append(time.perf_counter() - begun)
@@ -150,7 +152,7 @@ def measure(given: argparse.Namespace) -> None:
     from dfndr import Index, open_dataset
 
     dataset = open_dataset(str(given.folder / "dataset"), check="size")
-    queries = np.load(given.folder / "queries.npy")
+    queries = np.load(given.folder / "queries.npy")[: given.queries]
     vectors = np.concatenate([np.asarray(block)[:, 0].astype(np.float32) for block in dataset.mapped("image/made-up")])
     flat = faiss.IndexFlatIP(vectors.shape[1])
     flat.add(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
@@ -184,7 +186,7 @@ def autofaiss(given: argparse.Namespace) -> None:
     names = json.loads((given.folder / "dataset" / "manifest.json").read_text())["shards"]
     paths = [given.folder / "dataset" / shard["files"]["image/made-up"]["path"] for shard in names]
     vectors = np.concatenate([np.load(path)[:, 0].astype(np.float32) for path in paths])
-    queries = np.load(given.folder / "queries.npy")
+    queries = np.load(given.folder / "queries.npy")[: given.queries]
     start = time.perf_counter()
     asked = dict(save_on_disk=False, metric_type="ip", max_index_memory_usage=given.memory, verbose=40)
     index, infos = build_index(vectors, current_memory_available="8GB", nb_cores=given.threads, **asked)
