@@ -19,7 +19,8 @@ def blocks(page: str, language: str) -> list[str]:
 
 def commands(page: str, program: str) -> list[list[str]]:
     """Return the words after the program's name of every line of a shell block that runs it."""
-    lines = [shlex.split(line, comments=True) for block in blocks(page, "sh") for line in block.splitlines()]
+    whole = [block.replace("\\\n", " ") for block in blocks(page, "sh")]
+    lines = [shlex.split(line, comments=True) for block in whole for line in block.splitlines()]
     return [words[1:] for words in lines if words and words[0] == program]
 
 
