@@ -15,7 +15,7 @@ from benchmarks.claims.photos import write_photos
 from benchmarks.claims.runs import PhotoFilter, Run
 from benchmarks.claims.scales import Scale
 from benchmarks.claims.sets import write_sets
-from dfndr import storage
+from dfndr.locks import locked
 
 __all__ = ["run_all"]
 
@@ -32,7 +32,7 @@ def run_all(runs: Sequence[tuple[Run, int]], scale: Scale, root: Path, *, proces
     tell(f"{len(waiting)} of {len(runs)} runs to do")
     if waiting:
         # The runs inherit the lock: where this process is killed, it is free again once they have ended too.
-        with storage.locked(str(root), ".lock"):
+        with locked(str(root), ".lock"):
             _run_all(waiting, scale, root, processes=processes, tell=tell)
 
 

@@ -24,9 +24,9 @@ from support.builds import write_recipe
 from dfndr.dataset import open_dataset
 from dfndr.errors import RecipeError, UsageError
 from dfndr.format.manifest import read_manifest
+from dfndr.locks import locked
 from dfndr.nearest import encoder_of, nearest
 from dfndr.search import Index
-from dfndr.storage import locked
 from dfndr.verify import verify
 
 

@@ -96,7 +96,7 @@ def test_what_a_killed_task_was_at_is_done_by_another(wanted: tuple[Shard, ...],
     dying = started(take_part, str(tmp_path), 0, Harm("kill", "3/0"))
     dying.join()
     assert dying.exitcode == -signal.SIGKILL
-    assert [shard is not None for shard in found_in(tmp_path)] == [True] + [False] * 8
+    assert {shard.index for shard in found_in(tmp_path) if shard} <= {0}  # written, or about to be, as unit 3 was read
     take_part(str(tmp_path), 1)
     assert found_in(tmp_path) == wanted
 
