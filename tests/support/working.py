@@ -94,7 +94,19 @@ def _break() -> None:
     raise ZeroDivisionError("a bug")
 
 
-HARMS: dict[str, Callable[[], None]] = {"kill": _kill, "hang": _hang, "raise": _raise, "bug": _break, "none": int}
+def _look() -> None:
+    if "DFNDR_LOOKED_FOR" not in os.environ:
+        _raise()
+
+
+HARMS: dict[str, Callable[[], None]] = {
+    "kill": _kill,
+    "hang": _hang,
+    "raise": _raise,
+    "bug": _break,
+    "look": _look,
+    "none": int,
+}
 
 
 def who(pids: Path) -> int:

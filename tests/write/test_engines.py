@@ -77,6 +77,14 @@ def test_two_workers_give_the_shards_of_one_process(crew: type, wanted: tuple[Sh
     assert shards_of(tmp_path, crew(2)) == wanted
 
 
+def test_workers_have_the_environment_that_their_driver_has_now(
+    wanted: tuple[Shard, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards_of(tmp_path / "first", Processes(1), count=1)  # what workers are forked from runs from here on
+    monkeypatch.setenv("DFNDR_LOOKED_FOR", "")
+    assert shards_of(tmp_path / "then", Processes(1), Harm("look", "0/0"), count=1) == wanted[:1]
+
+
 def test_a_worker_that_is_killed_costs_nothing_but_time(crew: type, wanted: tuple[Shard, ...], tmp_path: Path) -> None:
     harm = Harm("kill", "2/5", due(tmp_path / "due", 1))
     assert shards_of(tmp_path / "out", crew(1), harm) == wanted

@@ -71,7 +71,7 @@ class _Process:
     def __init__(self, job: Job, gpu: str) -> None:
         context = _context(bool(job.encoders))
         self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(job, theirs, gpu), daemon=True)
+        self._process = context.Process(target=_serve, args=(job, theirs, gpu, dict(os.environ)), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -101,8 +101,10 @@ def _context(with_models: bool) -> ForkServerContext | SpawnContext:
     return context
 
 
-def _serve(job: Job, pipe: connection.Connection, gpu: str) -> None:
+def _serve(job: Job, pipe: connection.Connection, gpu: str, environment: dict[str, str]) -> None:
     """Be a worker: open the job once, then do what the pipe says until it is closed."""
+    os.environ.clear()
+    os.environ.update(environment)  # that of the driver now, and not of when the server of forks began
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
     threading.Thread(target=_end_with_driver, daemon=True).start()
     if gpu:
