@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dfndr.order import Runs
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Buffers", "Lookup", "Stack"]
 
 _KEPT_BUFFERS = 4
+_LINE, _HUGE_PAGE = 64, 1 << 21
+"""Where buffers begin: copying to the middle of cache lines takes nearly twice as long."""
 
 
 class Lookup:
@@ -45,12 +48,28 @@ class Lookup:
             shard += late
         return shard
 
-    def torn(self, runs: Runs, shard: Rows) -> Rows:
-        """Return which runs go on in another shard than `shard`, where they begin."""
+    def torn(self, runs: Runs, shard: Rows) -> Torn | None:
+        """Return the runs that go on in another shard than `shard`, where they begin; None where all are whole."""
         import numpy as np
 
-        found: Rows = (runs.heads + runs.length > self.ends[shard]).nonzero()[0].astype(np.int64, copy=False)
-        return found
+        torn = runs.heads + runs.length > self.ends[shard]
+        if not torn.any():
+            return None
+        number = torn.nonzero()[0]
+        slots = (number[:, None] * runs.length + np.arange(runs.length)).reshape(-1)
+        rows = Runs(runs.heads[number], runs.length, runs.ring).rows()
+        return Torn(number, None if torn.all() else int(torn.argmin()), slots, rows, self.shard_of(rows))
+
+
+@dataclass(frozen=True, eq=False)
+class Torn:
+    """Runs that go on in another shard: their numbers, that of any whole one, and their rows' slots and shards."""
+
+    number: Rows
+    whole: int | None
+    slots: Rows
+    rows: Rows
+    shard: Rows
 
 
 class Stack:
@@ -101,28 +120,22 @@ class Stack:
         """Return where in memory each run begins; one that goes on in another shard is thought to go on in its own."""
         return self.words_of(runs.heads, self._lookup.shard_of(runs.heads)) * self._word_bytes + self._lowest
 
-    def copy_rows(self, runs: Runs, shard: Rows, out: Bytes, torn: Rows | None = None) -> None:
+    def copy_rows(self, runs: Runs, shard: Rows, out: Bytes, torn: Torn | None) -> None:
         """Copy whole rows to `out`, of shape (rows, row_bytes); `shard` says where the head of each run lies.
 
-        `torn` are the runs that go on in another shard, which all spaces have in common; looked up if not given.
+        `torn` are the runs that go on in another shard, as `Lookup.torn` tells; all spaces have them in common.
         """
         import numpy as np
 
-        words = self.words_of(runs.heads, shard)
-        if runs.length == 1:
-            return self._copy(words, out)
-        torn = self._lookup.torn(runs, shard) if torn is None else torn
-        if len(torn) < len(words):
-            if len(torn):
-                words[torn] = words[np.setdiff1d(np.arange(len(words)), torn)[0]]  # any run will do there at first
+        if torn is None or torn.whole is not None:
+            words = self.words_of(runs.heads, shard)
+            if torn is not None:
+                words[torn.number] = words[torn.whole]  # for now; their rows follow
             self._copy(words, out.reshape(len(words), runs.length * self.row_bytes))
-        if len(torn):
-            slots = (torn[:, None] * runs.length + np.arange(runs.length)).reshape(-1)
-            rows = runs.rows()[slots]
-            pieces = np.empty((len(rows), self.row_bytes), dtype=np.uint8)
-            self._copy(self.words_of(rows, self._lookup.shard_of(rows)), pieces)
-            out[slots] = pieces
-        return None
+        if torn is not None:
+            pieces = np.empty((len(torn.rows), self.row_bytes), dtype=np.uint8)
+            self._copy(self.words_of(torn.rows, torn.shard), pieces)
+            out[torn.slots] = pieces
 
     def copy_places(self, words: Rows, places: Rows, out: Bytes) -> None:
         """Copy one vector of each row to `out`, of shape (rows, place_bytes)."""
@@ -193,7 +206,10 @@ class Buffers:
         import numpy as np
 
         if not self._pinned:
-            return memoryview(np.empty(size_bytes, dtype=np.uint8))  # type: ignore[arg-type]
+            align = _HUGE_PAGE if size_bytes >= 2 * _HUGE_PAGE else _LINE
+            spare = np.empty(size_bytes + align, dtype=np.uint8)
+            start = -spare.ctypes.data % align
+            return memoryview(spare[start : start + size_bytes])  # type: ignore[arg-type]
         import torch
 
         return memoryview(torch.empty(size_bytes, dtype=torch.uint8, pin_memory=True).numpy())

@@ -12,7 +12,7 @@ from dfndr.fetching import Fetched
 from dfndr.format.schema import Space
 from dfndr.format.shard import map_vectors
 from dfndr.format.storage_types import decode, is_coded, read_type
-from dfndr.gather import Buffers, Lookup, Stack
+from dfndr.gather import Buffers, Lookup, Stack, Torn
 from dfndr.order import Runs
 from dfndr.page_cache import PageCache
 from dfndr.streaming import Stream
@@ -154,7 +154,7 @@ class MappedRows:
         return self._source.lookup.shard_of(self._stored)
 
     @cached_property
-    def _heads(self) -> tuple[Rows, Rows | None]:
+    def _heads(self) -> tuple[Rows, Torn | None]:
         """The shard that each run begins in, and the runs that go on in another one."""
         if self._runs.length == 1:
             return self.shard, None

@@ -60,7 +60,8 @@ class Runs:
         if self.length == 1:
             return self.heads.copy()
         rows = (self.heads[:, None] + np.arange(self.length)).reshape(-1)
-        rows[rows >= self.ring] -= self.ring
+        if len(rows) and self.heads.max() + self.length > self.ring:
+            rows[rows >= self.ring] -= self.ring
         return rows
 
 

@@ -26,7 +26,7 @@ __all__ = ["PageCache"]
 _PIECE = 1 << 17
 """Bytes that are asked for at a time: what every system reads ahead in one go."""
 _MOST = 1 << 30
-_SAMPLES = 32
+_SAMPLES = 8
 _RANDOM, _WILL_NEED = 1, 3
 _THREAD = 1
 _PAGE = mmap.PAGESIZE
@@ -50,7 +50,7 @@ class PageCache:
         self._asked: Addresses = np.empty(0, dtype=np.int64)
 
     def is_missing(self) -> bool:
-        """Say whether pages had to be waited for since the last time, or some of 32 taken here and there are missing.
+        """Say whether pages had to be waited for since the last time, or some of 8 taken here and there are missing.
 
         Of files of another user the system does not tell what is missing.
         """

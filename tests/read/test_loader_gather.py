@@ -53,7 +53,8 @@ def test_copied_rows_are_the_rows_also_where_a_run_goes_over_a_shard_or_the_end(
     stack, lookup, everything = stack_of(counts, per_row=per_row, dim=dim, dtype=dtype, torch=torch)
     runs = Runs(np.array(heads, dtype=np.int64), length, rows)
     out = np.zeros((len(runs), stack.row_bytes), dtype=np.uint8)
-    stack.copy_rows(runs, lookup.shard_of(runs.heads), out)
+    shard = lookup.shard_of(runs.heads)
+    stack.copy_rows(runs, shard, out, lookup.torn(runs, shard))
     expected = [(head + step) % rows for head in heads for step in range(length)]
     assert np.array_equal(out.view(dtype).reshape(-1, per_row, dim), everything[expected])
 
