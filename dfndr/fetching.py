@@ -12,7 +12,7 @@ import hashlib
 import os
 import threading
 import weakref
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
@@ -20,6 +20,7 @@ from typing import BinaryIO, Literal, Protocol
 from dfndr import storage
 from dfndr.cache import Cache, shared_cache
 from dfndr.errors import FormatError, StorageError
+from dfndr.forking import not_forked
 from dfndr.progress import SILENT, Progress
 from dfndr.storage import Stored
 
@@ -197,8 +198,8 @@ class Fetched:
         source = storage.join(self.root, stored.path)
 
         def write(file: BinaryIO) -> None:
-            written = 0
-            for piece in storage.pieces(source):
+            written, coming = 0, storage.pieces(source)
+            while piece := _next(coming):
                 written += len(piece)
                 if written > stored.size_bytes:
                     raise FormatError(source, expected=f"{stored.size_bytes} bytes", found="more", do=_DO)
@@ -215,6 +216,12 @@ class Fetched:
                 storage.put(str(self.cache.folder), self.cache.place(stored), write, sha256=stored.sha256)
         except FormatError as error:
             raise FormatError(source, expected=error.expected, found=error.found, do=_DO) from error
+
+
+def _next(coming: Iterator[bytes]) -> bytes:
+    """Return what comes next, nothing at the end."""
+    with not_forked():
+        return next(coming, b"")
 
 
 class _Bytes:
