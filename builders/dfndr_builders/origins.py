@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from dfndr import storage
 
-__all__ = ["Content", "Origin", "names_in", "read_origin", "write_origin"]
+__all__ = ["Content", "Origin", "names_in", "read_origin", "remove_origin", "write_origin"]
 
 _SUFFIX = ".origin"
 
@@ -80,6 +80,11 @@ def names_in(folder: str) -> list[str]:
 def write_origin(folder: str, index: int, origin: Origin) -> None:
     """Write it down."""
     storage.put(folder, _name(index), json.dumps(asdict(origin), indent=1).encode() + b"\n")
+
+
+def remove_origin(folder: str, index: int) -> None:
+    """Forget what a unit was made from; an absent one is fine."""
+    storage.remove(storage.join(folder, _name(index)))
 
 
 def _name(index: int) -> str:

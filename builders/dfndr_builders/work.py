@@ -22,7 +22,7 @@ from dfndr.format.schema import Space
 from dfndr.format.shard import rows_path, vectors_path, write_rows, write_vectors
 from dfndr.models import EncoderSpec
 from dfndr.storage import Stored
-from dfndr_builders.origins import Content, Origin, read_origin, write_origin
+from dfndr_builders.origins import Content, Origin, read_origin, remove_origin, write_origin
 from dfndr_builders.running import Gathered, Running
 from dfndr_builders.stage import HAPPENED, Stage, looks_of, parted
 from dfndr_builders.units import Doing, Finished, Source, Unit
@@ -93,6 +93,8 @@ class Job:
         return shard
 
     def _commit(self, unit: Unit, given: Gathered) -> Shard:
+        if unit.look:  # an old one would vouch for what is now written, were this killed on the way
+            remove_origin(self._records, unit.index)
         rows = given.rows
         files: dict[str, Stored] = {"rows": write_rows(self.root, rows_path(unit.split, unit.index), rows)}
         for space in self.spaces:

@@ -113,6 +113,27 @@ def test_of_a_pool_in_which_a_file_changed_only_its_unit_is_scored_again(
     assert verify(str(phase)).ok and len(list(phase.glob("rows/*.parquet"))) == 3, "nothing of the old one is left"
 
 
+def test_a_unit_whose_build_was_killed_is_done_again_also_where_its_file_is_again_what_it_was(
+    three: tuple[Path, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, tars = three
+    digest = build(recipe, tmp_path / "out", device="cpu").digest
+    first, looked = tars[1].read_bytes(), tars[1].stat()
+    tars[1].write_bytes(first.replace(b"number ", b"NUMBER "))
+    touched(tars[1])
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+
+        def interrupt(*given: object) -> None:
+            raise KeyboardInterrupt
+
+        killed.setattr("dfndr_builders.work.write_origin", interrupt)
+        build(recipe, tmp_path / "out", device="cpu")
+    tars[1].write_bytes(first)
+    os.utime(tars[1], ns=(looked.st_atime_ns, looked.st_mtime_ns))
+    assert build(recipe, tmp_path / "out", device="cpu").digest == digest
+    assert verify(str(tmp_path / "out")).ok
+
+
 def test_a_pool_that_was_copied_is_read_and_not_scored_again(three: tuple[Path, list[Path]], tmp_path: Path) -> None:
     recipe, tars = three
     digest = build(recipe, tmp_path / "out", device="cpu").digest
