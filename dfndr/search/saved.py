@@ -203,7 +203,6 @@ def _read_codes(path: str, record: Record, measured: Measured, vectors: Array) -
 
 
 def _read_graph(path: str, record: Record, measured: Measured, vectors: Array) -> Graph:
-
     entry, width = record.numbers["graph"]["entry"], record.numbers["graph"]["links"]
     levels, where = _read_array(path, "levels.npy", "<i4", (record.count,)), storage.join(path, "neighbors.npy")
     reach = widths(width)

@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,8 @@ import pytest
 pytest.importorskip("moto.server", reason="the S3 server of the tests is moto's")
 pytest.importorskip("s3fs", reason="S3 is read by s3fs")
 
-from support.s3 import KINDS, Store, quick, served
+from support import s3 as s3_server
+from support.s3 import KINDS, Store
 from support.tiny import IMAGE, TEXT, write_dataset
 
 from dfndr import patience, s3, storage
@@ -27,20 +27,7 @@ from dfndr.verify import verify
 
 ROOT = "s3://bucket/a"
 CONTENT = bytes(range(256)) * 40
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Store]:
-    with served() as store, quick():
-        yield store
-
-
-@pytest.fixture
-def store(server: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Store]:
-    monkeypatch.setenv("DFNDR_CACHE", str(tmp_path / "cache"))
-    yield server
-    server.faults.clear()
-    server.failing = 0.0
+server, store = s3_server.server, s3_server.store
 
 
 def sha256(data: bytes) -> str:

@@ -18,10 +18,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote
 
-__all__ = ["KINDS", "Store", "quick", "served"]
+import pytest
+
+__all__ = ["KINDS", "Store", "quick", "served", "server", "store"]
 
 Kind = Literal["403", "500", "503", "cut", "lost", "half", "short", "tag", "cut-upload"]
 KINDS: tuple[Kind, ...] = ("500", "503", "cut", "lost", "half", "short")
@@ -243,3 +246,19 @@ def quick() -> Iterator[None]:
         yield
     finally:
         patience.FIRST_WAIT_S, patience.VARIED_S = before
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Store]:
+    """A server for the tests of a module, and no long waits between tries."""
+    with served() as store, quick():
+        yield store
+
+
+@pytest.fixture
+def store(server: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Store]:
+    """That server, and after the test no faults any more."""
+    monkeypatch.setenv("DFNDR_CACHE", str(tmp_path / "cache"))
+    yield server
+    server.faults.clear()
+    server.failing = 0.0

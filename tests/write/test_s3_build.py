@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +19,10 @@ from dfndr_builders.output import LOCK
 from dfndr_builders.phase import run_phase
 from dfndr_builders.pools.glyphs import GlyphsPool
 from dfndr_builders.pools.webdataset import WebDatasetPool
+from support import s3 as s3_server
 from support.faults import POOL, command, write_recipe
 from support.pools import rows_of, tar_of
-from support.s3 import Store, quick, served
+from support.s3 import Store
 from support.working import Harm, job, units
 
 from dfndr import leases, storage
@@ -34,20 +34,7 @@ from dfndr.progress import SILENT
 from dfndr.verify import verify
 
 HASHED = re.compile(r"-([0-9a-f]{8})\.(parquet|npy|json)$")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Store]:
-    with served() as store, quick():
-        yield store
-
-
-@pytest.fixture
-def store(server: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Store]:
-    monkeypatch.setenv("DFNDR_CACHE", str(tmp_path / "cache"))
-    yield server
-    server.faults.clear()
-    server.failing = 0.0
+server, store = s3_server.server, s3_server.store
 
 
 @pytest.fixture(scope="module")
