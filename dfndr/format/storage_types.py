@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.floating[Any]]
     Stored = npt.NDArray[Any]
 
-__all__ = ["Block", "Decoded", "decode", "encode", "is_coded", "read_type", "scales", "stored_type"]
+__all__ = ["Block", "Decoded", "decode", "encode", "is_coded", "read_type", "scales", "stored_type", "widened"]
 
 _STORED = {"float16": "<f2", "bfloat16": "<u2", "float32": "<f4", "int8": "|i1"}
 _SCALE = 4
@@ -104,6 +104,24 @@ def decode(stored: Stored, dtype: StorageType, out: Floats | None = None) -> Flo
     found = np.empty((*stored.shape[:-1], stored.shape[-1] - _SCALE), dtype=np.float32) if out is None else out
     with np.errstate(invalid="ignore", over="ignore"):
         return np.multiply(stored[..., :-_SCALE], scales(stored)[..., None], out=found)
+
+
+def widened(vectors: Floats) -> npt.NDArray[np.float32]:
+    """Return finite floats as float32, of float16 exactly and several times as fast as NumPy's own conversion.
+
+    A float16's sign, exponent and fraction are put where float32 has them (IEEE 754-2019, table 3.5), as whole numbers;
+    the exponents' biases, 15 and 127, differ by a factor of 2**112, which also makes subnormal numbers right.
+    """
+    import numpy as np
+
+    if vectors.dtype != np.float16:
+        return vectors.astype(np.float32, copy=False)
+    bits = vectors.view(np.int16).astype(np.int32)
+    bits <<= 13
+    bits &= np.int32(~0x7000_0000)
+    found = bits.view(np.float32)
+    found *= np.float32(2.0**112)
+    return found
 
 
 def scales(stored: Stored) -> npt.NDArray[np.float32]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dfndr.format.schema import StorageType
-from dfndr.format.storage_types import decode
+from dfndr.format.storage_types import decode, widened
 from dfndr.search.best import Best, stacked
 from dfndr.search.candidates import Kind
 from dfndr.search.measuring import Measured
@@ -141,5 +141,5 @@ class InvertedLists:
             stored = self._in_order[self.starts[number] : self.starts[number + 1]]
         else:
             stored = self._take(positions)
-        block = decode(stored, self.dtype).astype(np.float32, copy=False)
+        block = widened(decode(stored, self.dtype))
         return positions, (queries @ block.T) / np.sqrt(np.einsum("ij,ij->i", block, block))

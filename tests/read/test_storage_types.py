@@ -13,7 +13,7 @@ from dfndr.dataset import Dataset, open_dataset
 from dfndr.errors import FormatError
 from dfndr.format.schema import NORM_TOLERANCE, Space, StorageType
 from dfndr.format.shard import map_vectors, write_vectors
-from dfndr.format.storage_types import decode, encode, read_type
+from dfndr.format.storage_types import decode, encode, read_type, widened
 from dfndr.verify import verify
 
 CODED: list[StorageType] = ["bfloat16", "int8"]
@@ -249,3 +249,11 @@ def test_a_bfloat16_that_is_no_number_is_found(tmp_path: Path) -> None:
 
 def test_a_dataset_is_opened_again_with_its_types(given: tuple[Dataset, dict[str, Any]]) -> None:
     assert open_dataset(given[0].root).spaces == given[0].spaces
+
+
+def test_every_finite_float16_is_the_same_number_as_float32():
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)]
+    found = widened(halves)
+    assert found.dtype == np.float32
+    assert np.array_equal(found.view(np.uint32), halves.astype(np.float32).view(np.uint32)), "zeros keep their signs"
