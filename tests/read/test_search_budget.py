@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.searched import ROWS, SPACE, clustered
 from support.tiny import write_dataset
-from test_search_ivf import clustered
 
 from dfndr import Index
 from dfndr.errors import UsageError
-from dfndr.format.schema import Space
 from dfndr.nearest import opened_index
 from dfndr.progress import Silent
 from dfndr.search import choice
 
-SPACE = Space("image", "enc", dim=16)
-ROWS = 3000
 BETWEEN = 200_000  # bytes: more than lists of these vectors hold, and less than the vectors
 
 

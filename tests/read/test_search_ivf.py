@@ -7,47 +7,21 @@ import json
 import numpy as np
 import pyarrow.compute as pc
 import pytest
+from support import searched
+from support.searched import ROWS, SPACE, lie, recall
 from support.tiny import CAPTION, write_dataset
 
 from dfndr import Index
 from dfndr.errors import FormatError, UsageError
-from dfndr.format.schema import Space
 from dfndr.search import choice
 
 faiss = pytest.importorskip("faiss", reason="the lists are made by FAISS")
-SPACE = Space("image", "enc", dim=16)
-ROWS = 3000
-
-
-def clustered(rows: int, dim: int = 16, clusters: int = 40) -> np.ndarray:
-    rng = np.random.default_rng(5)
-    centers = rng.standard_normal((clusters, dim))
-    found = centers[rng.integers(0, clusters, rows)] + 0.6 * rng.standard_normal((rows, dim))
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    sources = [("even", "odd", "rare")[2 if row % 50 == 0 else row % 2] for row in range(ROWS)]
-    vectors = {SPACE.name: clustered(ROWS)}
-    root = tmp_path_factory.mktemp("many")
-    return write_dataset(root, (1000, 1500, 500), spaces=(SPACE,), vectors=vectors, columns={"source": sources})
-
-
-@pytest.fixture(scope="module")
-def exact(dataset):
-    return Index.build(dataset, SPACE.name, kind="numpy")
+dataset, exact = searched.dataset, searched.exact
 
 
 @pytest.fixture(scope="module")
 def ivf(dataset):
     return Index.build(dataset, SPACE.name, kind="ivf")
-
-
-def recall(index: Index, exact: Index, queries: np.ndarray, **asked: np.ndarray) -> float:
-    """The share of the ten nearest that an index finds, a query's own row left out."""
-    found, right = (one.search(queries, k=11, **asked).uids[:, 1:] for one in (index, exact))
-    return float(np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(found, right, strict=True)]))
 
 
 def test_an_ivf_index_finds_the_share_that_was_asked_for_and_says_how_much(dataset, exact, ivf):
@@ -219,12 +193,7 @@ def test_lists_that_were_never_there_are_refused_though_their_sha256_is_right(iv
     ivf.save(str(tmp_path))
     array = np.load(tmp_path / f"{name}.npy")
     array.reshape(-1)[7] = value
-    np.save(tmp_path / f"{name}.npy", array)
-    record = json.loads((tmp_path / "index.json").read_text())
-    data = (tmp_path / f"{name}.npy").read_bytes()
-    digest = __import__("hashlib").sha256(data).hexdigest()
-    record["files"][f"{name}.npy"] = {"size_bytes": len(data), "sha256": digest}
-    (tmp_path / "index.json").write_text(json.dumps(record))
+    lie(tmp_path, f"{name}.npy", array)
     with pytest.raises(FormatError, match=r"assigned\.npy"):
         Index.load(str(tmp_path))
 

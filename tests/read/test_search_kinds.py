@@ -7,29 +7,17 @@ import json
 import numpy as np
 import pyarrow.compute as pc
 import pytest
+from support import searched
+from support.searched import ROWS, SPACE, clustered, lie, recall
 from support.tiny import CAPTION, write_dataset
-from test_search_ivf import clustered, recall
 
 from dfndr import Index
 from dfndr.errors import FormatError, UsageError
 from dfndr.format.schema import Space
 
 faiss = pytest.importorskip("faiss", reason="the codes and the graph are made by FAISS")
-SPACE = Space("image", "enc", dim=16)
-ROWS = 3000
+dataset, exact = searched.dataset, searched.exact
 KINDS = ("ivfpq", "hnsw")
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    sources = [("even", "odd", "rare")[2 if row % 50 == 0 else row % 2] for row in range(ROWS)]
-    vectors, root = {SPACE.name: clustered(ROWS)}, tmp_path_factory.mktemp("many")
-    return write_dataset(root, (1000, 1500, 500), spaces=(SPACE,), vectors=vectors, columns={"source": sources})
-
-
-@pytest.fixture(scope="module")
-def exact(dataset):
-    return Index.build(dataset, SPACE.name, kind="numpy")
 
 
 @pytest.fixture(scope="module")
@@ -168,24 +156,24 @@ def test_a_record_that_lies_is_refused(made, tmp_path, kind, part, change):
         Index.load(str(tmp_path))
 
 
-def lie(path, name: str, array: np.ndarray) -> None:
-    """Write another array in the place of one, and its hash into the record, as whoever means harm would."""
-    from dfndr import storage
-
-    np.save(path / name, array)
-    record = json.loads((path / "index.json").read_text())
-    found = {"size_bytes": (path / name).stat().st_size, "sha256": storage.sha256_of(str(path / name))}
-    record["files"][name] = found
-    (path / "index.json").write_text(json.dumps(record))
-
-
-@pytest.mark.parametrize("link", [ROWS, -2, 2**31 - 1])
-def test_a_link_to_a_vector_that_is_not_there_is_refused(made, tmp_path, link):
-    saved(made["hnsw"], tmp_path)
-    neighbors = np.load(tmp_path / "neighbors.npy")
-    neighbors[100] = link
-    lie(tmp_path, "neighbors.npy", neighbors)
-    with pytest.raises(FormatError, match=r"neighbors\.npy: expected links to vectors that are there"):
+@pytest.mark.parametrize(
+    ("kind", "name", "place", "value", "expected"),
+    [
+        ("hnsw", "neighbors", 100, ROWS, "links to vectors that are there"),
+        ("hnsw", "neighbors", 100, -2, "links to vectors that are there"),
+        ("hnsw", "neighbors", 100, 2**31 - 1, "links to vectors that are there"),
+        ("hnsw", "levels", 7, 0, "levels from 1"),
+        ("hnsw", "levels", 7, -1, "levels from 1"),
+        ("hnsw", "levels", 7, 100, "levels from 1"),
+        ("ivfpq", "codebooks", (0, 0, 0), np.nan, "finite numbers"),
+    ],
+)
+def test_links_levels_and_codebooks_that_cannot_be_are_refused(made, tmp_path, kind, name, place, value, expected):
+    saved(made[kind], tmp_path)
+    array = np.load(tmp_path / f"{name}.npy")
+    array[place] = value
+    lie(tmp_path, f"{name}.npy", array)
+    with pytest.raises(FormatError, match=rf"{name}\.npy: expected {expected}"):
         Index.load(str(tmp_path))
 
 
@@ -198,25 +186,6 @@ def test_a_link_on_a_level_that_its_vector_is_not_on_is_refused(made, tmp_path):
     neighbors[above] = 0
     lie(tmp_path, "neighbors.npy", neighbors)
     with pytest.raises(FormatError, match="links to vectors that are there"):
-        Index.load(str(tmp_path))
-
-
-@pytest.mark.parametrize("level", [0, -1, 100])
-def test_levels_that_cannot_be_are_refused(made, tmp_path, level):
-    saved(made["hnsw"], tmp_path)
-    levels = np.load(tmp_path / "levels.npy")
-    levels[7] = level
-    lie(tmp_path, "levels.npy", levels)
-    with pytest.raises(FormatError, match=r"levels\.npy: expected levels from 1"):
-        Index.load(str(tmp_path))
-
-
-def test_codebooks_that_are_not_finite_are_refused(made, tmp_path):
-    saved(made["ivfpq"], tmp_path)
-    books = np.load(tmp_path / "codebooks.npy")
-    books[0, 0, 0] = np.nan
-    lie(tmp_path, "codebooks.npy", books)
-    with pytest.raises(FormatError, match=r"codebooks\.npy: expected finite numbers"):
         Index.load(str(tmp_path))
 
 

@@ -1,3 +1,5 @@
+"""What `verify` says of files that are missing or altered, and of the uids and vectors in them."""
+
 from __future__ import annotations
 
 import json
@@ -8,6 +10,7 @@ import fsspec
 import numpy as np
 import pytest
 from support.tiny import CAPTION, IMAGE, TEXT, write_dataset
+from support.verified import file_of, only, unit_vectors
 
 from dfndr.findings import Finding
 from dfndr.format.manifest import Step, write_manifest
@@ -15,21 +18,6 @@ from dfndr.format.schema import Space
 from dfndr.verify import verify
 
 SHORT = Space("image", "enc", dim=8, dtype="float32")
-
-
-def file_of(dataset, role: str, shard: int = 0):
-    return dataset.shards[shard].files[role].path
-
-
-def unit_vectors(rows: int, per_row: int = 1) -> np.ndarray:
-    vectors = np.zeros((rows, per_row, 8), dtype=np.float32)
-    vectors[..., 0], vectors[..., 1] = 0.6, 0.8
-    return vectors
-
-
-def only(findings: tuple[Finding, ...]) -> Finding:
-    assert len(findings) == 1, [str(finding) for finding in findings]
-    return findings[0]
 
 
 @pytest.mark.parametrize("spaces", [(), (IMAGE,), (IMAGE, TEXT, CAPTION), (SHORT,)], ids=len)

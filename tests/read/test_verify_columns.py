@@ -5,30 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from support.tiny import CAPTION, IMAGE, encoder_record, manifest_of, write_dataset
+from support.verified import only, unit_vectors
 
-from dfndr.findings import Finding
 from dfndr.format.manifest import Manifest, Shard, Step, write_manifest
 from dfndr.format.shard import rows_path, vectors_path, write_rows, write_vectors
 from dfndr.verify import verify
-
-
-def file_of(dataset, role: str, shard: int = 0):
-    return dataset.shards[shard].files[role].path
-
-
-def unit_vectors(rows: int, per_row: int = 1) -> np.ndarray:
-    vectors = np.zeros((rows, per_row, 8), dtype=np.float32)
-    vectors[..., 0], vectors[..., 1] = 0.6, 0.8
-    return vectors
-
-
-def only(findings: tuple[Finding, ...]) -> Finding:
-    assert len(findings) == 1, [str(finding) for finding in findings]
-    return findings[0]
 
 
 def rewrite_manifest(root, change) -> None:

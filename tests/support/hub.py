@@ -18,10 +18,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-__all__ = ["TOKEN", "Fault", "Hub", "Repo"]
+from support.hub_files import LFS, Repo, entry, tree
+
+__all__ = ["TOKEN", "Fault", "Hub"]
 
 TOKEN = "hf_loopbackstandintoken0000000000"
-_LFS = (".parquet", ".npy", ".safetensors", ".png")
 
 
 @dataclass
@@ -39,35 +40,6 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     times: int = 1
     does: Callable[[], object] = bool
-
-
-@dataclass
-class Repo:
-    """One dataset repository; `commits` from the first to the head, each with the content of every file."""
-
-    private: bool
-    commits: list[tuple[str, str, dict[str, bytes]]] = field(default_factory=list)
-    tags: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def head(self) -> str:
-        return self.commits[-1][0]
-
-    @property
-    def files(self) -> dict[str, bytes]:
-        return self.commits[-1][2]
-
-    def at(self, revision: str) -> dict[str, bytes] | None:
-        sha = self.sha(revision)
-        return next((files for one, _, files in self.commits if one == sha), None)
-
-    def sha(self, revision: str) -> str:
-        return self.head if revision in ("", "main") else self.tags.get(revision, revision)
-
-    def commit(self, message: str, files: dict[str, bytes]) -> str:
-        sha = hashlib.sha1(f"{len(self.commits)} {message}".encode()).hexdigest()
-        self.commits.append((sha, message, files))
-        return sha
 
 
 class Hub:
@@ -233,11 +205,11 @@ class _Handler(BaseHTTPRequestHandler):
             return 200, {"id": name, "sha": sha, "private": repo.private, "siblings": siblings, "tags": []}, {}
         if does == "tree":
             depth = path.count("/") + 1 if path else 0
-            return 200, [one for one in _tree(files, path) if deep or one["path"].count("/") == depth], {}
+            return 200, [one for one in tree(files, path) if deep or one["path"].count("/") == depth], {}
         if does == "paths-info":
             form = parse_qs(body.decode())
             asked = json.loads(body)["paths"] if body.startswith(b"{") else form.get("paths", [])
-            return 200, [entry for entry in _tree(files, "") if entry["path"] in asked], {}
+            return 200, [one for one in tree(files, "") if one["path"] in asked], {}
         if does == "resolve":
             return self._resolve(files, path, sha)
         return _error(404, f"no endpoint {does}")
@@ -246,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path not in files:
             return _error(404, "Entry not found", "EntryNotFound")
         data = files[path]
-        headers = {"ETag": f'"{_entry(path, data)["oid"]}"', "X-Repo-Commit": sha, "Accept-Ranges": "bytes"}
+        headers = {"ETag": f'"{entry(path, data)["oid"]}"', "X-Repo-Commit": sha, "Accept-Ranges": "bytes"}
         span = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
         if span is None:
             return 200, data, {**headers, "Content-Length": str(len(data))}
@@ -255,8 +227,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _mode(self, repo: Repo, file: dict[str, Any]) -> dict[str, Any]:
         there = repo.files.get(file["path"])
-        oid = None if there is None else _entry(file["path"], there)["oid"]
-        mode = "lfs" if file["path"].endswith(_LFS) else "regular"
+        oid = None if there is None else entry(file["path"], there)["oid"]
+        mode = "lfs" if file["path"].endswith(LFS) else "regular"
         return {"path": file["path"], "uploadMode": mode, "shouldIgnore": False, "oid": oid}
 
     def _batch(self, one: dict[str, Any]) -> dict[str, Any]:
@@ -314,28 +286,3 @@ def _error(status: int, message: str, code: str = "") -> tuple[int, object, Mapp
         {"error": message},
         {"X-Error-Message": quote(message, safe=" .,'"), **({"X-Error-Code": code} if code else {})},
     )
-
-
-def _entry(path: str, data: bytes) -> dict[str, Any]:
-    if path.endswith(_LFS):
-        oid = hashlib.sha256(data).hexdigest()
-        pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {len(data)}\n".encode()
-        lfs = {"oid": oid, "size": len(data), "pointerSize": len(pointer)}
-        return {"type": "file", "path": path, "size": len(data), "oid": _blob(pointer), "lfs": lfs}
-    return {"type": "file", "path": path, "size": len(data), "oid": _blob(data)}
-
-
-def _blob(data: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-
-
-def _tree(files: dict[str, bytes], folder: str) -> list[dict[str, Any]]:
-    """Return the files and the folders below a folder, all levels."""
-    prefix = f"{folder}/" if folder else ""
-    inside = {path: data for path, data in files.items() if path.startswith(prefix)}
-    folders = {path.rsplit("/", depth)[0] for path in inside for depth in range(1, path.count("/") + 1)}
-    dirs = [{"type": "directory", "path": one, "oid": _blob(one.encode()), "size": 0} for one in sorted(folders)]
-    return [
-        *(one for one in dirs if one["path"].startswith(prefix)),
-        *(_entry(path, inside[path]) for path in sorted(inside)),
-    ]

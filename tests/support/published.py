@@ -10,7 +10,8 @@ import huggingface_hub.constants
 import pytest
 
 from dfndr import patience
-from support.hub import TOKEN, Hub, Repo
+from support.hub import TOKEN, Hub
+from support.hub_files import Repo
 
 __all__ = ["hub_for_reading", "put_folder"]
 

@@ -1,6 +1,5 @@
-"""The endpoint captioner against a real server on loopback, and all that such a server may do instead of answering."""
+"""The endpoint captioner against a real server on loopback, and all that it may answer in place of a caption."""
 
-import io
 import pickle
 import time
 from dataclasses import replace
@@ -11,33 +10,10 @@ import pytest
 from dfndr_builders.captions.captioner import Asked, Unwritten, caption_seed
 from dfndr_builders.captions.chat import Question
 from dfndr_builders.captions.endpoint import Endpoint
-from dfndr_builders.captions.patience import Address, Patience
+from dfndr_builders.captions.patience import Address
 from PIL import Image
-from support.chat import KEY, MODEL, Chat, say
-
-from dfndr.errors import DataError, UsageError
-
-QUICK = Patience(timeout_s=60.0, tries=3, first_wait_s=0.005, longest_wait_s=0.5, in_a_row=6)
-
-
-def endpoint(chat: Chat, **more: object) -> Endpoint:
-    question = Question(MODEL, "Describe the picture in one sentence.")
-    return Endpoint("vlm", question, Address(chat.url), **{"seed": 5, "patience": QUICK, **more})
-
-
-def picture(shade: int, *, size: tuple[int, int] = (40, 24), exif: bytes = b"") -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", size, (shade, 10, 10)).save(file, "PNG", exif=exif)
-    return file.getvalue()
-
-
-def asked(count: int, *, numbers: tuple[int, ...] = (0,), attempt: int = 0) -> list[Asked]:
-    return [Asked(f"{shade:032x}", picture(shade), numbers, attempt) for shade in range(0, 8 * count, 8)]
-
-
-def expected(one: Asked, number: int) -> str:
-    shade = round(Image.open(io.BytesIO(one.image)).getpixel((0, 0))[0])
-    return say(shade, caption_seed(5, "vlm", one, number) % 2**31)
+from support.chat import MODEL, Chat, say
+from support.endpoints import QUICK, asked, endpoint, expected, picture
 
 
 def test_each_caption_is_asked_for_with_its_own_seed_whatever_the_batch():
@@ -149,13 +125,6 @@ def test_a_storm_of_429_is_weathered():
     assert len(chat.questions) == 50
 
 
-def test_a_server_that_asks_for_an_hour_stops_the_work():
-    with Chat() as chat:
-        chat.trouble(status=429, headers={"Retry-After": "3600"}, times=99)
-        with pytest.raises(DataError, match=r"left alone for 3,600 s"):
-            endpoint(chat).open()(asked(3))
-
-
 @pytest.mark.parametrize(
     ("kind", "about", "told"),
     [
@@ -227,80 +196,3 @@ def test_a_picture_that_cannot_be_decoded_is_not_sent():
         found = endpoint(chat).open()([Asked("a" * 32, b"no picture", (0, 1)), *asked(1)])
     assert [one.reason for one in found[0]] == ["image_unreadable"] * 2
     assert len(chat.questions) == 1
-
-
-def test_a_wrong_key_stops_at_once_and_is_shown_nowhere(monkeypatch, caplog):
-    caplog.set_level("DEBUG")
-    with Chat(key=KEY) as chat:
-        about = replace(endpoint(chat), address=Address(chat.url, "VLM_KEY"), concurrency=2)
-        monkeypatch.setenv("VLM_KEY", KEY)
-        assert about.open()(asked(1)) == [[expected(asked(1)[0], 0)]]
-        monkeypatch.setenv("VLM_KEY", "sk-wrong-42")
-        with pytest.raises(DataError, match=r"The key is what VLM_KEY holds") as error:
-            about.open()(asked(30))
-        assert len(chat.questions) <= 4
-        chat.trouble(status=400, body={"error": {"message": f"what is {KEY}?"}}, times=99)
-        monkeypatch.setenv("VLM_KEY", KEY)
-        with pytest.raises(DataError) as echoed:
-            about.open()(asked(30))
-    told = f"{error.value} {echoed.value} {about} {caplog.text}"
-    assert "[key]" in told
-    assert "sk-wrong-42" not in told
-    assert KEY not in told
-
-
-def test_a_key_that_is_not_set_is_said_before_anything_is_asked(monkeypatch):
-    monkeypatch.delenv("VLM_KEY", raising=False)
-    with Chat() as chat, pytest.raises(UsageError, match="environment variable VLM_KEY, found not set"):
-        replace(endpoint(chat), address=Address(chat.url, "VLM_KEY")).open()
-    assert not chat.questions
-
-
-def test_a_model_that_is_not_there_stops_at_once():
-    with Chat() as chat:
-        about = replace(endpoint(chat), question=Question("other", "p"), concurrency=1)
-        with pytest.raises(DataError, match=r"status 404.*The model `other` does not exist"):
-            about.open()(asked(30))
-    assert len(chat.questions) <= 1
-
-
-def test_a_wrong_address_stops_at_once():
-    with Chat() as chat:
-        about = replace(endpoint(chat), address=Address(chat.url + "/v1"))
-        with pytest.raises(DataError, match=r"status 404.*no such address: 'Not Found'"):
-            about.open()(asked(30))
-
-
-def test_a_server_that_is_down_stops_the_work_and_marks_no_picture():
-    with Chat() as chat:
-        about = endpoint(chat)
-    with pytest.raises(DataError, match=r"6 pictures in a row.*goes on where it stopped, and no picture was marked"):
-        about.open()(asked(30))
-    with pytest.raises(DataError, match="none about 2 pictures"):  # too few for a row, and none was answered
-        about.open()(asked(2))
-
-
-def test_a_server_that_dies_after_some_answers_marks_no_picture():
-    pictures = asked(8)
-    with Chat() as chat:
-        write = endpoint(chat).open()
-        write(pictures[:4])
-        chat.trouble("cut", times=float("inf"))
-        with pytest.raises(DataError, match=r"none even about a picture it knew"):
-            write(pictures[4:])
-        chat.troubles.clear()
-        assert write(pictures[4:]) == [[expected(one, 0)] for one in pictures[4:]]
-
-
-def test_pictures_in_a_row_that_a_server_answers_with_nothing_stop_the_work():
-    with Chat() as chat:
-        chat.trouble("answer", body={"choices": [{"message": {"content": ""}}]}, times=99)
-        with pytest.raises(DataError, match="6 pictures in a row without one; the last: an answer without a text"):
-            endpoint(chat).open()(asked(30))
-
-
-def test_a_picture_that_fails_in_a_short_outage_is_asked_about_again_at_the_end():
-    pictures = asked(8)
-    with Chat() as chat:
-        chat.trouble("cut", times=3, on=lambda question: question.shade == 24)
-        assert endpoint(chat).open()(pictures) == [[expected(one, 0)] for one in pictures]

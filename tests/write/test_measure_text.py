@@ -1,50 +1,21 @@
-"""Measures of texts, the default rules on them, and their repair, in many scripts."""
+"""Measures of texts, in many scripts."""
 
-import os
 import unicodedata
-from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from dfndr_builders.measure.ngrams import count_words, repeated_ngram_share, tokens, top_ngram_share
 from dfndr_builders.measure.phrases import PhraseSet
-from dfndr_builders.measure.repair import Repair, repaired
 from dfndr_builders.measure.text import COLUMNS, MeasureText, measure_text
-from dfndr_builders.measure.text_rules import TEXT_RULES
-from dfndr_builders.pools.webdataset import WebDatasetPool
-from dfndr_builders.rules import Default, DropRule
 from hypothesis import given
 from hypothesis import strategies as st
+from support.noisy_texts import NOISY
 from support.pairs import mixed_table
-from support.pools import rows_of
 
-POOLS = Path(os.environ.get("POOLS", Path(__file__).parents[3] / "shared" / "pools"))
 NOTHING_BANNED = PhraseSet(())
-NOISY = st.text(
-    st.sampled_from(list("ab Zé\u0301.,|-:/()[]<>&;#3\u4e00\u0e01\u200d\U0001f600\U0001f1fb\U0001f1f3")), max_size=40
-) | st.lists(
-    st.sampled_from(
-        [
-            *("Click to enlarge", "dog", "a", ":", "|", "- stock photo", "https://a.b/c", "&amp;", "<b>", "5 likes"),
-            *(".jpg", "Photo by Jane Doe", "(", ")", "&lt;", "www.x.y", ",", "|690x351", "[dog](https://a.b)"),
-        ]
-    ),
-    max_size=8,
-).map(" ".join)
 
 
 def measured(text: str) -> dict[str, object]:
     return measure_text(text, NOTHING_BANNED)
-
-
-def meets(rule: DropRule, text: str) -> bool:
-    table = pa.table({"text": pa.array([text]), "problem": pa.nulls(1, pa.string())})
-    value = MeasureText(ban=("casino",)).open()(table)[rule.column][0].as_py()
-    if value is None:
-        return False
-    if rule.comparison == "is":
-        return value is rule.value
-    return value < rule.value if rule.comparison == "below" else value > rule.value
 
 
 # Repetition ----------------------------------------------------------------------------------------------------------
@@ -107,6 +78,10 @@ def test_repetition_agrees_with_marking_every_character_by_hand(words, size):
 def test_words_and_characters_are_what_a_reader_counts(text, words, characters):
     found = measured(text)
     assert (found["words"], found["characters"]) == (words, characters)
+
+
+def test_words_are_counted_as_datacomp_counts_them_where_words_stand_apart():
+    assert count_words("a photo of the Eiffel tower") == len(["a", "photo", "of", "the", "Eiffel", "tower"])
 
 
 def test_tokens_keep_marks_and_apostrophes_and_lose_punctuation_case_and_joiners():
@@ -202,108 +177,3 @@ def test_bad_rows_are_passed_on_with_nulls():
     for row in done:
         assert (row["words"] is None) == (row["problem"] is not None or row["text"] is None)
     assert {row["words"] for row in done} > {None}
-
-
-# Rules ---------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("default", TEXT_RULES, ids=lambda default: default.rule.reason)
-def test_each_default_rule_is_the_first_to_drop_its_example_and_no_rule_drops_what_it_keeps(default: Default):
-    assert next(other.rule.reason for other in TEXT_RULES if meets(other.rule, default.drops)) == default.rule.reason
-    assert [other.rule.reason for other in TEXT_RULES if meets(other.rule, default.keeps)] == []
-    assert default.family == "text" and default.source
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("Một con chó đang chạy trên cỏ", unicodedata.normalize("NFD", "Một con chó đang chạy")),
-        *("הכלב רץ על הדשא הירוק", "الكلب يركض على العشب الأخضر", "एक आदमी घर में है"),
-        *("几只狗在草地上奔跑", "犬が草の上を走っている", "สุนัขวิ่งเล่นอยู่บนสนามหญ้า", "개가 풀밭 위를 달린다"),
-        *("Собака бежит по траве", "Ο σκύλος τρέχει στο γρασίδι"),  # noqa: RUF001
-        "Ein Feuerwehrmann vor dem Krankenwagengebäude",
-        "I love my dog \U0001f436\U0001f436\U0001f468\u200d\U0001f469\u200d\U0001f467",
-    ],
-)  # fmt: skip
-def test_no_default_rule_drops_a_plain_caption_of_any_script(text):
-    assert [default.rule.reason for default in TEXT_RULES if meets(default.rule, text)] == []
-
-
-# Repair --------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "after"),
-    [
-        ("Click to enlarge: A dog on grass", "A dog on grass"),
-        ("Red car on road - Stock Photo | Adobe Stock", "Red car on road"),
-        ("A bear (Getty Images)", "A bear"),
-        ("A dog. Photo by Jane Doe on Unsplash", "A dog."),
-        ("Tom &amp;amp; Jerry  <b class='x'>cartoon</b>", "Tom & Jerry cartoon"),
-        ("golden retriever on beach.jpg", "golden retriever on beach"),
-        ("A cat sleeping, 12 likes, 3 comments", "A cat sleeping"),
-        ("A cat https://t.co/ab12", "A cat"),
-        ("Map of [all stations](https://a.org/x?y=1), 2020", "Map of all stations, 2020"),
-        ("wind rose|690x345, 50%", "wind rose"),
-        ("e\u0301te\u0301 en ville", "\u00e9t\u00e9 en ville"),
-    ],
-)
-def test_repair_takes_off_what_was_wrapped_around_a_text(text, after):
-    assert repaired(text) == after
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("Click to enlarge", "https://a.org/x", "photo.jpg", "Stock photo of a dog", "a house with 2 views"),
-        *("I <3 my dog", "a < b and c > d", "calls to extract() and f(x)", "A view of Flickr", "A girl by Jane Doe"),
-        *("Screenshot of https://a.org/ where one can apply", "AT&T; Tower", "&", "\U0001f600 \U0001f1fb\U0001f1f3 (:"),
-    ],
-)  # fmt: skip
-def test_repair_leaves_alone_what_is_part_of_a_text_or_all_of_it(text):
-    assert repaired(text) == text
-
-
-@given(NOISY)
-def test_repairing_again_changes_nothing_and_words_never_run_out(text):
-    once = repaired(text)
-    assert repaired(once) == once
-    assert bool(tokens(once)) == bool(tokens(text))
-
-
-def test_a_text_far_too_long_for_a_caption_stays_as_it_is():
-    long = "click to enlarge " * 300
-    assert repaired(long) == long and repaired(long[:1700] + "a red barn") == "a red barn"
-
-
-def test_repair_keeps_the_original_where_it_changed_something_and_null_elsewhere():
-    texts = ["A dog | Shutterstock", "A dog", None, "A  cat", "x"]
-    problems = pa.array([None, None, None, "missing_text", None], pa.string())
-    done = Repair().open()(pa.table({"text": pa.array(texts, pa.string()), "problem": problems}))
-    assert done["text"].to_pylist() == ["A dog", "A dog", None, "A  cat", "x"]
-    assert done["original_text"].to_pylist() == ["A dog | Shutterstock", None, None, None, None]
-
-
-# Real texts ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(not POOLS.is_dir(), reason=f"no real pools in {POOLS}")
-@pytest.mark.parametrize(
-    ("pattern", "low", "high"),
-    [("flickr8k/*dev*.tar", 0, 0.005), ("vietnamese/*.tar", 0, 0.005), ("alttext_web/*.tar", 0.15, 0.25)],
-)
-def test_the_default_rules_leave_captions_and_drop_a_fifth_of_the_alt_texts(pattern, low, high):
-    texts = [row["text"] for row in rows_of(WebDatasetPool((str(POOLS / pattern),)))]
-    table = pa.table({"text": pa.array(texts), "problem": pa.nulls(len(texts), pa.string())})
-    done = MeasureText().open()(table).to_pylist()
-
-    def is_dropped(row):
-        tests = {"is": lambda a, b: a is b, "below": lambda a, b: a < b, "above": lambda a, b: a > b}
-        rules = [default.rule for default in TEXT_RULES if row[default.rule.column] is not None]
-        return any(tests[rule.comparison](row[rule.column], rule.value) for rule in rules)
-
-    assert low <= sum(map(is_dropped, done)) / len(done) <= high
-
-
-def test_words_are_counted_as_datacomp_counts_them_where_words_stand_apart():
-    assert count_words("a photo of the Eiffel tower") == len(["a", "photo", "of", "the", "Eiffel", "tower"])

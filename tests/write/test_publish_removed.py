@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import huggingface_hub.constants
 import pytest
 from dfndr_builders.publish import prepare, publish
 from dfndr_builders.removing import compact, remove
-from support.hub import TOKEN, Hub
+from support import publications
+from support.publications import POOLS, SENDS_AN_OLD_WAY
 from support.tiny import IMAGE, TEXT, write_dataset
 
 from dfndr.dataset import open_dataset
@@ -19,17 +18,8 @@ from dfndr.format.manifest import read_manifest, write_manifest
 from dfndr.format.removed import LOG, ROWS
 from dfndr.verify import verify
 
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")
-
-POOLS = [{"kind": "folder", "path": "pictures", "source": "album", "license": "CC-BY-4.0"}]
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
-    with Hub() as server:
-        yield server
+hub = publications.hub
+pytestmark = SENDS_AN_OLD_WAY
 
 
 @pytest.fixture

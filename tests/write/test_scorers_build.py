@@ -1,173 +1,23 @@
 """One build with every kind of score, each column against what it should hold, reckoned another way."""
 
-import json
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from dfndr_builders.build import build
 from dfndr_builders.image_classifier.model import ImageClassifier
 from dfndr_builders.m3ae.model import M3ae
 from dfndr_builders.plan import plan
-from dfndr_builders.recipe_file import read_recipe
-from dfndr_builders.score.text_based import read_words
-from dfndr_builders.site import train_section
-from support.models import TINY_CONFIG, tiny_spec
+from support import scored
+from support.models import tiny_spec
 from support.pairs import glyph_table
 
-from dfndr.dataset import Dataset, open_dataset
+from dfndr.dataset import open_dataset
 from dfndr.encoder import open_encoder
-from dfndr.errors import DfndrError, RecipeError
 from dfndr.verify import verify
 
-RECIPE = """
-name = "scored"
-license = "mit"
-seed = 7
-
-[[pool]]
-kind = "parquet"
-path = "pool-*.parquet"
-keep = ["similarity", "rating"]
-
-[image_classifier]
-good = [{ kind = "parquet", path = "good.parquet" }]
-raw = [{ kind = "parquet", path = "pool-*.parquet" }]
-network = "conv"
-image_size = 16
-width = 4
-samples_seen = 512
-batch_size = 32
-
-[m3ae]
-pool = [{ kind = "parquet", path = "good.parquet" }]
-image_size = 16
-width = 16
-layers = 1
-heads = 2
-words = 6
-samples_seen = 512
-batch_size = 32
-
-[[score]]
-name = "clip"
-model = "tiny.json"
-pretrained = "random:0"
-vectors = ["image"]
-
-[[score]]
-name = "looks"
-kind = "image-classifier"
-weights = "recipe:image-classifier"
-
-[[score]]
-name = "frozen"
-kind = "image-classifier"
-weights = "linear"
-features = { model = "tiny.json", pretrained = "random:3", license = "mit" }
-
-[[score]]
-name = "restored"
-kind = "m3ae"
-weights = "recipe:m3ae"
-masks = 2
-
-[[score]]
-name = "given"
-kind = "column"
-column = "similarity"
-
-[[score]]
-name = "rated"
-kind = "column"
-column = "rating"
-
-[[score]]
-name = "like-evaluation"
-kind = "image-based"
-space = "image/clip"
-clusters = 6
-pool = [{ kind = "parquet", path = "references.parquet" }]
-
-[[score]]
-name = "named"
-kind = "text-based"
-words = "words.txt"
-
-[[score]]
-name = "mix"
-kind = "fusion"
-how = "z"
-of = { clip = 1.0, given = 1.0 }
-
-[[decontaminate]]
-kind = "semantic"
-pool = [{ kind = "parquet", path = "references.parquet" }]
-space = "image/clip"
-cosine = 0.99999
-
-[select]
-by = "mix"
-top_fraction = 0.5
-
-[[select.also]]
-by = "named"
-threshold = 1.0
-
-[compute]
-batch_size = 16
-threads = 1
-"""
-LINEAR = """
-name = "linear"
-license = "mit"
-seed = 7
-pool = [{ kind = "glyphs" }]
-score = [{ name = "chance", kind = "random" }]
-select = { by = "chance", count = 1 }
-compute = { batch_size = 16, threads = 1 }
-
-[image_classifier]
-good = [{ kind = "parquet", path = "good.parquet" }]
-raw = [{ kind = "parquet", path = "pool-*.parquet" }]
-features = { model = "tiny.json", pretrained = "random:3", license = "mit" }
-"""
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Dataset, pa.Table]:
-    folder = tmp_path_factory.mktemp("scorers")
-    glyphs, good = glyph_table(120), glyph_table(100, seed=1)
-    similarity = [None if row == 5 else float("nan") if row == 6 else row / 200 for row in range(120)]
-    rating = ["many" if row == 9 else f" {row}.5" for row in range(120)]
-    columns = {"image": glyphs["image"], "text": glyphs["text"], "similarity": similarity, "rating": rating}
-    table = pa.table(columns)
-    pq.write_table(table.slice(0, 50), folder / "pool-0.parquet")
-    pq.write_table(table.slice(50), folder / "pool-1.parquet")
-    references = {"image": table["image"].slice(20, 3), "text": pa.nulls(3, pa.string())}  # pictures without a word
-    pq.write_table(pa.table(references), folder / "references.parquet")
-    pq.write_table(good.select(["image", "text"]), folder / "good.parquet")
-    words = {text.split()[-1].lower() for text in glyphs["text"].to_pylist()[:30]}
-    (folder / "words.txt").write_text("\n".join(sorted(words)) + "\n\n")
-    (folder / "tiny.json").write_text(json.dumps(TINY_CONFIG))
-    (folder / "linear.toml").write_text(LINEAR)
-    train_section(
-        read_recipe(folder / "linear.toml")[0], "image_classifier", folder, str(folder / "linear"), device="cpu"
-    )
-    (folder / "recipe.toml").write_text(RECIPE)
-    build(folder / "recipe.toml", folder / "out", device="cpu")
-    dataset = open_dataset(folder / "out")
-    scores = open_dataset(folder / "out" / str(dataset.manifest.provenance["scores"]))
-    derived = dataset.manifest.provenance["derived"]
-    rows = scores.rows()
-    for place in derived:
-        parts = sorted((folder / "out" / str(place)).glob("*.parquet"))
-        beside = pa.concat_tables([pq.read_table(part) for part in parts])
-        for name in beside.column_names:
-            rows = rows.append_column(name, beside[name])
-    return folder, dataset, rows
+folder, built = scored.folder, scored.built
 
 
 def _model(folder: Path, kind: str) -> str:
@@ -275,34 +125,3 @@ def test_building_again_trains_and_scores_nothing_again(built):
     again = build(folder / "recipe.toml", folder / "out", device="cpu")
     assert again.digest == dataset.digest
     assert (folder / "out" / "phases" / "timings.jsonl").read_text().splitlines()[: len(lines)] == lines
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        (("recipe:image-classifier", "recipe:m3ae"), "what a recipe trains for it is recipe:image-classifier"),
-        (('network = "conv"\n', ""), 'either features (a frozen encoder) or network = "conv"'),
-        (("image_size = 16\nwidth = 16", "image_size = 17\nwidth = 16"), "patch divides side"),
-        (('column = "similarity"', 'column = "absent"'), "column = 'absent'"),
-        (('weights = "linear"', 'weights = "nowhere"'), "nowhere"),
-        (('words = "words.txt"', 'words = "nowhere.txt"'), "nowhere.txt"),
-        (('path = "references.parquet"', 'path = "nowhere.parquet"'), "nowhere.parquet"),
-        (('features = { model = "tiny.json", pretrained = "random:3", license = "mit" }', ""), "features"),
-        (('pretrained = "random:3"', 'pretrained = "random:4"'), "weights"),
-    ],
-)
-def test_what_does_not_fit_is_said_before_anything_is_trained(built, tmp_path, change, says):
-    folder, _, _ = built
-    path = folder / "wrong.toml"
-    path.write_text(RECIPE.replace(*change))
-    with pytest.raises(DfndrError, match=None) as caught:
-        build(path, tmp_path / "out", device="cpu")
-    assert says in str(caught.value)
-    assert not list((tmp_path / "out").glob("models/*-*/*.safetensors"))
-
-
-@pytest.mark.parametrize("text", ["", "two words\n"])
-def test_a_list_without_words_or_with_phrases_is_refused(tmp_path, text):
-    (tmp_path / "words.txt").write_text(text)
-    with pytest.raises(RecipeError, match="words, one a line"):
-        read_words(str(tmp_path / "words.txt"))
