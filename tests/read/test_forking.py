@@ -1,3 +1,5 @@
+"""A fork waits for what other threads are doing, and no longer than it is told."""
+
 import os
 import threading
 import time
@@ -17,7 +19,7 @@ def test_a_fork_waits_for_what_another_thread_is_doing_and_its_child_may_do_the_
         with not_forked():
             begun.set()
             time.sleep(0.3)
-            ended.append(time.monotonic())
+            ended.append(True)
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -26,7 +28,7 @@ def test_a_fork_waits_for_what_another_thread_is_doing_and_its_child_may_do_the_
     if not child:
         with not_forked():
             os._exit(7)
-    assert ended and ended[0] <= time.monotonic()
+    assert ended, "the fork came after the work"
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     thread.join()
     with not_forked():
