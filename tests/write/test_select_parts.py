@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from dfndr_builders.rules import DropRule
 from dfndr_builders.select import Fusion, Limit, Quota, Rule, read_selection, select
 from dfndr_builders.select.cuts import cut_at, find_cuts, within
+from dfndr_builders.select.keeping import ranges_of
 from dfndr_builders.select.nth_best import nth_best
 from dfndr_builders.select.repeats import repeated_hashes
 from dfndr_builders.sources import COUNTED, OTHERS, counts_by_source, step_of_counts
@@ -178,6 +180,38 @@ def test_the_same_rows_are_kept_whatever_shards_and_threads(tmp_path: Path) -> N
         found.append(sorted(kept.to_pylist(), key=lambda row: row["uid"]))
     assert found[0] == found[1] == found[2]
     assert len(found[0]) == 900
+
+
+@given(st.lists(st.integers(0, 9), max_size=30))
+@settings(deadline=None)
+def test_shards_are_brought_together_in_order_and_few_rows_at_a_time(counts: list[int]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dfndr_builders.select.keeping._ROWS", 12)
+        ranges = ranges_of(counts)
+    assert [shard for shards in ranges for shard in shards] == list(range(len(counts)))
+    assert all(len(shards) for shards in ranges)
+    assert all(sum(counts[shard] for shard in shards) <= 12 for shards in ranges)
+    follow = pairwise(ranges)
+    assert all(sum(counts[shard] for shard in shards) + counts[after[0]] > 12 for shards, after in follow)
+
+
+def test_rows_are_the_same_however_many_are_brought_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    columns = {
+        "uid": [f"{number:032x}" for number in rng.permutation(900)],
+        "dfn": pa.array(rng.integers(0, 50, 900) / 50, pa.float32()),
+        "clip": pa.array(rng.random(900), pa.float32()),
+    }
+    dataset = write_dataset(tmp_path / "s", [300, 1, 0, 299, 300], (), columns=columns)
+    rule = Rule("dfn", top_fraction=0.5, validation=0.2, deciles=("dfn", "clip"))
+    for most in (8_000_000, 301, 1):
+        monkeypatch.setattr("dfndr_builders.select.keeping._ROWS", most)
+        select(dataset, rule, str(tmp_path / f"{most}"))
+    for name in ("train", "validation"):
+        tables = [pq.read_table(tmp_path / f"{most}" / f"{name}.parquet") for most in (8_000_000, 301, 1)]
+        assert tables[0] == tables[1] == tables[2]
+        places = list(zip(tables[0]["shard"].to_pylist(), tables[0]["row"].to_pylist(), strict=True))
+        assert places == sorted(places) and len(places) > 50
 
 
 def test_dropped_rows_are_sampled_by_reason(tmp_path: Path) -> None:

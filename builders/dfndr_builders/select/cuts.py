@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from dfndr_builders.select.database import literal, number, rows_of
+from dfndr_builders.select.frame import SHARD
 from dfndr_builders.select.nth_best import Floats, Whole, nth_best
 from dfndr_builders.select.pieces import pieces_of
 
@@ -54,8 +55,8 @@ def _write_ties(database: Any, table: str, relation: str, uids: str) -> None:  #
         return
     low, high = (literal(limit) for limit in limits)
     database.execute(
-        "CREATE OR REPLACE TEMP TABLE tied AS SELECT wanted, r.part, place, place // 4294967296 AS shard, "
-        f"place % 4294967296 AS row FROM (SELECT * FROM {relation} WHERE value BETWEEN {low} AND {high}) r "
+        f"CREATE OR REPLACE TEMP TABLE tied AS SELECT wanted, r.part, place, place // {SHARD} AS shard, "
+        f"place % {SHARD} AS row FROM (SELECT * FROM {relation} WHERE value BETWEEN {low} AND {high}) r "
         "JOIN split ON r.part = split.part AND value = cut_value"
     )
     database.execute(

@@ -20,9 +20,10 @@ from dfndr.errors import FormatError, RecipeError
 from dfndr.format.shard import parquet_errors
 from dfndr_builders.select.database import literal, quoted
 
-__all__ = ["Frame", "files_of", "open_frame"]
+__all__ = ["SHARD", "Frame", "files_of", "open_frame"]
 
-_PLACE = "CAST(file_index AS BIGINT) * 4294967296 + file_row_number AS place"
+SHARD = 1 << 32
+_PLACE = f"CAST(file_index AS BIGINT) * {SHARD} + file_row_number AS place"
 _TAKEN = {"file_row_number", "file_index", "filename"}
 
 

@@ -18,16 +18,15 @@ import pyarrow as pa
 
 from dfndr import storage
 from dfndr.dataset import Dataset
-from dfndr.format.schema import SPLITS
 from dfndr.storage import Stored
-from dfndr_builders.select.cuts import cut_at
-from dfndr_builders.select.database import interruptible, open_database, quoted, rows_of
+from dfndr_builders.select.database import interruptible, open_database, rows_of
 from dfndr_builders.select.frame import open_frame
+from dfndr_builders.select.keeping import keep, ranges_of
 from dfndr_builders.select.limits import Verdict, verdict_of
 from dfndr_builders.select.marks import Uids, mark_groups, mark_listed
 from dfndr_builders.select.rule import Rule
 from dfndr_builders.select.running import KEPT, NOT_FINITE, Running, columns_needed
-from dfndr_builders.select.selection import DONE, Selection, share_limit
+from dfndr_builders.select.selection import DONE, Selection
 from dfndr_builders.select.writing import write_audit, write_kept, write_samples
 from dfndr_builders.sources import COUNTED, step_of_counts
 
@@ -107,61 +106,21 @@ def _write(
         by_source=has_source,
         named=scores.manifest.funnel[-1].sources or None if scores.manifest.funnel else None,
     )
-    rows = _keep(running)
+    ranges = ranges_of([shard.rows for shard in scores.shards])
+    rows = keep(running, ranges)
     cut = rows_of(database, "SELECT min(score) FROM kept")[0][0]
     dropped: dict[int, int] = {}
     for _, fate, count in found:
         if fate not in (KEPT, NOT_FINITE):
             dropped[fate] = dropped.get(fate, 0) + count
     stored = [
-        *write_kept(database, out, floats=[fusion.name for fusion in rule.fusions], deciles=rule.deciles),
+        *write_kept(
+            database, out, ranges=ranges, floats=[fusion.name for fusion in rule.fusions], deciles=rule.deciles
+        ),
         write_audit(database, out),
         write_samples(database, out, reasons=reasons, counts=dropped, score=running.scores[rule.by]),
     ]
     return Selection(rows, cut, verdict.samples, step, absent), stored
-
-
-def _keep(running: Running) -> dict[str, int]:
-    """Make the table `kept` of place, uid, score, fused scores, deciles and split; return the rows by split."""
-    database, rule = running.database, running.rule
-    is_validation = f"substr(md5(uid), 1, 8) < '{share_limit(rule.validation)}'" if rule.validation else "false"
-    fusions = [f"{running.scores[fusion.name]} AS {quoted(fusion.name)}" for fusion in rule.fusions]
-    ranked = [f"{running.scores[name]} AS d{number}" for number, name in enumerate(rule.deciles)]
-    columns = [
-        "place",
-        "CAST(shard AS INTEGER) AS shard",
-        "CAST(row AS INTEGER) AS row",
-        "uid",
-        f"{running.scores[rule.by]} AS score",
-        *fusions,
-        *ranked,
-    ]
-    database.execute(
-        f"CREATE OR REPLACE TEMP TABLE kept AS SELECT {', '.join(columns)}, "
-        f"CAST({is_validation} AS UTINYINT) AS split FROM uids JOIN (FROM final WHERE fate = {KEPT}) USING (place)"
-    )
-    by_split = dict(rows_of(database, "SELECT split, count(*) FROM kept GROUP BY split"))
-    rows = {split: int(by_split.get(number, 0)) for number, split in enumerate(SPLITS)}
-    if rule.deciles:
-        deciles = [
-            f"{_decile(running, number, sum(rows.values()))} AS {quoted(f'{name}_decile')}"
-            for number, name in enumerate(rule.deciles)
-        ]
-        database.execute(f"CREATE OR REPLACE TEMP VIEW with_deciles AS SELECT *, {', '.join(deciles)} FROM kept")
-        database.execute("CREATE OR REPLACE TEMP TABLE ranked AS SELECT * FROM with_deciles")
-        database.execute("DROP VIEW with_deciles; DROP TABLE kept; ALTER TABLE ranked RENAME TO kept")
-    return rows
-
-
-def _decile(running: Running, number: int, rows: int) -> str:
-    """Return the decile among the kept rows as an expression: floor(10 * rows that are worse / rows), so 9 is best."""
-    tests, score = [], f"d{number}"
-    for decile in range(9, 0, -1):
-        worse = -(-decile * rows // 10)  # a row is in this decile or above where so many are worse
-        table = f"decile_{number}_{decile}"
-        is_within = cut_at(running.database, score, "kept", kept=rows - worse, table=table, uids="kept")
-        tests.append(f"WHEN {is_within} THEN {decile}")
-    return f"CAST(CASE {' '.join(tests)} ELSE 0 END AS TINYINT)"
 
 
 def _counted(found: list[tuple[Any, ...]], reasons: list[str]) -> pa.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ from dfndr import storage
 from dfndr.format.schema import SPLITS
 from dfndr.storage import Stored
 from dfndr_builders.select.database import literal, quoted, rows_of
+from dfndr_builders.select.frame import SHARD
 
 __all__ = ["write_audit", "write_kept", "write_samples"]
 
@@ -22,22 +23,28 @@ _SAMPLED, _DRAWN_FROM = 16, 1024
 _NEAREST, _LOWEST = 32, 8
 
 
-def write_kept(database: Any, out: str, *, floats: Sequence[str], deciles: Sequence[str]) -> list[Stored]:  # noqa: ANN401
-    """Write `<split>.parquet` from the table `kept`, in the pool's order."""
+def write_kept(
+    database: Any,  # noqa: ANN401
+    out: str,
+    *,
+    ranges: Sequence[range],
+    floats: Sequence[str],
+    deciles: Sequence[str],
+) -> list[Stored]:
+    """Write `<split>.parquet` from the table `kept`, in the pool's order; shards are sorted range by range."""
     schema = pa.schema([*_PLACE, ("uid", pa.string()), *((name, pa.float32()) for name in ["score", *floats])])
     for name in deciles:
         schema = schema.append(pa.field(f"{name}_decile", pa.int8()))
-    columns = ", ".join(quoted(name) for name in schema.names[3:])
-    return [
-        _put(
-            database,
-            out,
-            f"{split}.parquet",
-            f"SELECT shard, row, uid, {columns} FROM kept WHERE split = {place} ORDER BY place",
-            schema,
-        )
-        for place, split in enumerate(SPLITS)
-    ]
+    columns = ", ".join(quoted(name) for name in schema.names)
+    stored = []
+    for place, split in enumerate(SPLITS):
+        query = f"SELECT {columns} FROM kept WHERE split = {place}"
+        parts = [
+            f"{query} AND place BETWEEN {shards[0] * SHARD} AND {shards[-1] * SHARD + SHARD - 1} ORDER BY place"
+            for shards in ranges
+        ]
+        stored.append(_put(database, out, f"{split}.parquet", parts, schema))
+    return stored
 
 
 def write_audit(database: Any, out: str) -> Stored:  # noqa: ANN401
@@ -46,7 +53,7 @@ def write_audit(database: Any, out: str) -> Stored:  # noqa: ANN401
     for name in ("kept_shard", "kept_row"):
         schema = schema.append(pa.field(name, pa.int32()))
     query = f"SELECT uid, reason, kept_uid, {_place('place', '')}, {_place('kept_place', 'kept_')} FROM audit"
-    return _put(database, out, "audit.parquet", f"{query} ORDER BY number, place", schema)
+    return _put(database, out, "audit.parquet", [f"{query} ORDER BY number, place"], schema)
 
 
 def write_samples(database: Any, out: str, *, reasons: Sequence[str], counts: dict[int, int], score: str) -> Stored:  # noqa: ANN401
@@ -70,7 +77,7 @@ def write_samples(database: Any, out: str, *, reasons: Sequence[str], counts: di
     )
     reason = " ".join(f"WHEN {code} THEN {literal(name)}" for code, name in enumerate(reasons))
     query = f"SELECT shard, row, uid, score, CASE fate {reason} END AS reason FROM sampled JOIN {_named(database)} "
-    return _put(database, out, "dropped_samples.parquet", f"{query} USING (place) ORDER BY fate, place", schema)
+    return _put(database, out, "dropped_samples.parquet", [f"{query} USING (place) ORDER BY fate, place"], schema)
 
 
 def _named(database: Any) -> str:  # noqa: ANN401
@@ -81,22 +88,20 @@ def _named(database: Any) -> str:  # noqa: ANN401
 
 
 def _place(place: str, prefix: str) -> str:
-    parts = (("shard", f"{place} // 4294967296"), ("row", f"{place} % 4294967296"))
+    parts = (("shard", f"{place} // {SHARD}"), ("row", f"{place} % {SHARD}"))
     return ", ".join(f'CAST({text} AS INTEGER) AS "{prefix}{name}"' for name, text in parts)
 
 
-def _put(database: Any, out: str, path: str, query: str, schema: pa.Schema) -> Stored:  # noqa: ANN401
-    return storage.put(out, path, _writer(database, query, schema))
+def _put(database: Any, out: str, path: str, queries: Sequence[str], schema: pa.Schema) -> Stored:  # noqa: ANN401
+    """Write what some queries give, one after the other."""
 
-
-def _writer(database: Any, query: str, schema: pa.Schema) -> Callable[[BinaryIO], None]:  # noqa: ANN401
     def write(file: BinaryIO) -> None:
-        found = database.sql(query)
         with (
             pa.PythonFile(file, mode="w") as sink,
             pq.ParquetWriter(sink, schema, compression="zstd", use_dictionary=_FEW) as writer,
         ):
-            for batch in found.to_arrow_reader(_PIECE):
-                writer.write_batch(batch.cast(schema))
+            for query in queries:
+                for batch in database.sql(query).to_arrow_reader(_PIECE):
+                    writer.write_batch(batch.cast(schema))
 
-    return write
+    return storage.put(out, path, write)
