@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["PageCache"]
 
-_PIECE = 1 << 17
-"""Bytes that are asked for at a time: what every system reads ahead in one go."""
 _MOST = 1 << 30
 _SAMPLES = 8
 _RANDOM, _WILL_NEED = 1, 3
 _THREAD = 1
 _PAGE = mmap.PAGESIZE
+_ONCE = (1 << 17) // _PAGE
+"""Pages that are asked for at a time: what every system reads ahead in one go."""
 _KNOWS = sys.platform.startswith("linux")
 
 
@@ -76,10 +76,10 @@ class PageCache:
 
         new, asked = [], self._asked
         for part in parts:
-            pieces = [_pieces(starts, size_bytes) for starts, size_bytes in part]
-            new.append(np.setdiff1d(np.concatenate(pieces), asked))
+            pages = [_pages(starts, size_bytes) for starts, size_bytes in part]
+            new.append(np.setdiff1d(np.concatenate(pages), asked))
             asked = np.concatenate([asked, new[-1]])
-        self._asked = np.concatenate(new)[: _MOST // _PIECE]
+        self._asked = np.concatenate(new)[: _MOST // _PAGE]
         now, later = self._asked[: len(new[0])], self._asked[len(new[0]) :]
         if self._bringing.is_alive():
             self._bringing.join()
@@ -88,19 +88,33 @@ class PageCache:
         self._bringing.start()
 
 
-def _pieces(starts: Addresses, size_bytes: int) -> Addresses:
-    """Return the numbers of the pieces of all memory that some stretches lie in."""
+def _pages(starts: Addresses, size_bytes: int) -> Addresses:
+    """Return the numbers of the pages of all memory that some stretches lie in, sorted."""
     import numpy as np
 
-    reach = np.arange(0, size_bytes + _PIECE, _PIECE)
+    reach = np.arange(0, size_bytes + _PAGE, _PAGE)
     within = np.minimum(starts[:, None] + reach, (starts + size_bytes - 1)[:, None])
-    found: Addresses = np.unique(within // _PIECE)
+    found: Addresses = np.unique(within // _PAGE)
     return found
 
 
-def _ask(pieces: Addresses, owner: object) -> None:
-    for address in (pieces * _PIECE).tolist():
-        _advise(address, _PIECE, _WILL_NEED)
+def _ask(pages: Addresses, owner: object) -> None:
+    """Have pages read, neighbours together; not one page more, for that would be read again when it is needed."""
+    for first, count in _neighbours(pages):
+        _advise(first * _PAGE, count * _PAGE, _WILL_NEED)
+
+
+def _neighbours(pages: Addresses) -> list[tuple[int, int]]:
+    """Return sorted pages as (first, count) of pages that follow each other, so many at most as are read in one go."""
+    import numpy as np
+
+    if not len(pages):
+        return []
+    place = np.arange(len(pages))
+    begins = np.flatnonzero(np.diff(pages, prepend=pages[0] - 2) != 1)
+    within = place - np.repeat(begins, np.diff(begins, append=len(pages)))
+    cuts = np.flatnonzero(within % _ONCE == 0)
+    return list(zip(pages[cuts].tolist(), np.diff(cuts, append=len(pages)).tolist(), strict=True))
 
 
 def _advise(address: int, size_bytes: int, what: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -53,21 +54,35 @@ def test_pages_are_missing_until_they_were_read(path):
 def test_what_is_brought_is_read_and_nothing_else(path):
     mapped = np.load(path, mmap_mode="r")
     cache = PageCache(maps_of(mapped))
-    wanted = [1 << 15, 1 << 17]  # numbers of eight bytes: the pieces at 256 kB and at one MB
+    wanted = [1 << 15, 1 << 17]  # numbers of eight bytes: the pages at 256 kB and at one MB
     starts = np.array([mapped.ctypes.data + number * 8 for number in wanted])
     cache.bring([[(starts[:1], 4096)], [(starts[1:], 4096)]], owner=mapped)
     cache._bringing.join()
     assert [mapped[number] for number in wanted] == wanted
     assert all(is_here(mapped, number) for number in wanted)
-    assert not any(is_here(mapped, number) for number in (3 << 15, 7 << 15))
+    beside = [number + step for number in wanted for step in (-1024, 1024)]
+    assert not any(is_here(mapped, number) for number in [*beside, 3 << 15, 7 << 15])
 
 
-def test_pieces_are_those_that_hold_the_stretches():
-    starts = np.array([5, dfndr.page_cache._PIECE - 1, 10 * dfndr.page_cache._PIECE])
-    for size in (1, 2, dfndr.page_cache._PIECE, 3 * dfndr.page_cache._PIECE + 7):
-        each = [(start // (1 << 17), (start + size - 1) // (1 << 17)) for start in starts]
-        expected = {piece for first, last in each for piece in range(first, last + 1)}
-        assert set(dfndr.page_cache._pieces(starts, size).tolist()) == expected
+PAGE, ONCE = dfndr.page_cache._PAGE, dfndr.page_cache._ONCE
+
+
+def test_pages_are_those_that_hold_the_stretches():
+    starts = np.array([5, PAGE - 1, 10 * PAGE])
+    for size in (1, 2, PAGE, 3 * PAGE + 7):
+        each = [(start // PAGE, (start + size - 1) // PAGE) for start in starts]
+        expected = {page for first, last in each for page in range(first, last + 1)}
+        assert dfndr.page_cache._pages(starts, size).tolist() == sorted(expected)
+
+
+def test_neighbours_are_asked_for_together_and_no_page_between_them():
+    rng = np.random.default_rng(0)
+    for pages in ([], [7], [7, 8, 10], range(3, 3 + 2 * ONCE + 1), np.flatnonzero(rng.random(999) < 0.95)):
+        found = dfndr.page_cache._neighbours(np.array(pages, dtype=np.int64))
+        assert [first + step for first, count in found for step in range(count)] == list(pages)
+        assert all(0 < count <= ONCE for _, count in found)
+        follow = [(first, before) for before, (first, _) in pairwise(found)]
+        assert all(first > sum(before) or before[1] == ONCE for first, before in follow)
 
 
 @pytest.mark.parametrize("shuffle", ["block", "window", None])
@@ -77,7 +92,7 @@ def test_a_loader_over_files_that_left_memory_gives_what_it_gave_and_asks_for_wh
     dataset = write_dataset(tmp_path, [700, 1, 900], (IMAGE, TEXT))
     monkeypatch.setattr("dfndr.loader._PLANNED", 512)
     asked = []
-    monkeypatch.setattr(dfndr.page_cache, "_ask", lambda pieces, owner: asked.extend(pieces.tolist()))
+    monkeypatch.setattr(dfndr.page_cache, "_ask", lambda pages, owner: asked.extend(pages.tolist()))
     expected = [dataset.vectors(name)[:, 0] for name in dataset.spaces]
     for path in tmp_path.rglob("*.npy"):
         forget(path)
@@ -85,10 +100,10 @@ def test_a_loader_over_files_that_left_memory_gives_what_it_gave_and_asks_for_wh
     for batch in loader:
         for name, vectors in zip(dataset.spaces, expected, strict=True):
             assert np.array_equal(batch[name].numpy(), vectors[batch.rows])
-    pieces = {
-        address // (1 << 17)
+    pages = {
+        address // PAGE
         for stack in loader._source._stacks.values()
         for address, size in stack.maps.tolist()
         for address in range(address, address + size)
     }
-    assert set(asked) <= pieces
+    assert set(asked) <= pages
