@@ -125,7 +125,7 @@ def show(measured: dict[str, tuple[int, np.ndarray]]) -> None:
 
 
 def dataset_of(root: Path, rows: int, dim: int, count: int) -> Dataset:
-    """Write a dataset of random pairs, unless it is there already, and open it; all shards hold the same vectors."""
+    """Write a dataset of random pairs, unless it is there already, and open it; its files differ in one vector."""
     if not (root / "manifest.json").exists():
         rng = np.random.default_rng(0)
         spaces = tuple(Space(modality, "random", dim, unit_norm=False) for modality in ("image", "text"))
@@ -135,7 +135,8 @@ def dataset_of(root: Path, rows: int, dim: int, count: int) -> Dataset:
         for index, numbers in enumerate(np.array_split(np.arange(rows), count)):
             table = pa.table({"uid": [f"{number:032x}" for number in numbers]})
             files = {"rows": write_rows(str(root), rows_path("train", index), table)}
-            for space in spaces:
+            for number, space in enumerate(spaces):
+                block[0, 0, :2] = index, number  # a cache would fetch and hold equal files once
                 path = vectors_path(space, "train", index)
                 files[space.name] = write_vectors(str(root), path, space, [block[: len(numbers)]])
             shards.append(Shard(index, "train", rows_in=len(numbers), rows=len(numbers), files=files))
