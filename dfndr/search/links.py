@@ -26,6 +26,7 @@ def new_index(dim: int, *, width: int = LINKS) -> Any:  # noqa: ANN401
     faiss = faiss_module()
     index = faiss.IndexHNSWSQ(dim, faiss.ScalarQuantizer.QT_fp16, width, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = _CONSTRUCTION
+    index.keep_max_size_level0 = True  # else links between near neighbours are cut, and of clusters few are left
     return index
 
 

@@ -14,6 +14,7 @@ from support.tiny import CAPTION, write_dataset
 from dfndr import Index
 from dfndr.errors import FormatError, UsageError
 from dfndr.format.schema import Space
+from dfndr.search.links import Links, new_index
 
 faiss = pytest.importorskip("faiss", reason="the codes and the graph are made by FAISS")
 dataset, exact = searched.dataset, searched.exact
@@ -187,6 +188,22 @@ def test_a_link_on_a_level_that_its_vector_is_not_on_is_refused(made, tmp_path):
     lie(tmp_path, "neighbors.npy", neighbors)
     with pytest.raises(FormatError, match="links to vectors that are there"):
         Index.load(str(tmp_path))
+
+
+def test_a_graph_of_clusters_keeps_its_links_and_leads_to_the_nearest():
+    rng = np.random.default_rng(0)
+    centers = rng.standard_normal((40, 32), dtype=np.float32)
+    vectors = np.repeat(centers, 150, axis=0) + 0.3 * rng.standard_normal((6000, 32), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index = new_index(32)
+    index.add(rng.permutation(vectors))
+    links = Links.of(index).neighbors
+    assert (links >= 0).mean() > 0.95
+    exact = faiss.IndexFlatIP(32)
+    exact.add(index.storage.reconstruct_n(0, 6000))
+    near = faiss.SearchParametersHNSW(efSearch=256)
+    pairs = zip(index.search(vectors[::60], 10, params=near)[1], exact.search(vectors[::60], 10)[1], strict=True)
+    assert np.mean([len({*found} & {*right}) / 10 for found, right in pairs]) > 0.95
 
 
 @pytest.mark.parametrize("name", ["codes", "codebooks", "assigned", "levels", "neighbors", "uids"])
