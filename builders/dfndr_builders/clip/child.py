@@ -23,6 +23,7 @@ from dfndr_builders.clip.process import FAILED
 from dfndr_builders.clip.saved import save_model
 from dfndr_builders.clip.trainer import (
     allow_processes_without_gpus,
+    change_all_at_once,
     end_after,
     keep_only_good_checkpoints,
     make_repeatable,
@@ -66,7 +67,9 @@ def main(folder: str) -> None:
     trainer.create_model_and_transforms = create_and_keep
     keep_only_good_checkpoints(lambda: made[0])
     allow_processes_without_gpus()
-    trainer.main([*job["arguments"], "--device", pick_device(job["device"])])
+    if (device := pick_device(job["device"])) == "cpu":
+        change_all_at_once()
+    trainer.main([*job["arguments"], "--device", device])
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     if os.environ.get("RANK", "0") == "0":

@@ -5,13 +5,21 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
+from types import SimpleNamespace
 from typing import Any
 
 from dfndr.seeds import hash_int
 from dfndr_builders.clip.process import NOT_FINITE
 
-__all__ = ["allow_processes_without_gpus", "end_after", "keep_only_good_checkpoints", "make_repeatable"]
+__all__ = [
+    "allow_processes_without_gpus",
+    "change_all_at_once",
+    "end_after",
+    "keep_only_good_checkpoints",
+    "make_repeatable",
+]
 
 
 def make_repeatable(seed: int) -> None:
@@ -78,6 +86,14 @@ class _Ending:
 
     def __iter__(self) -> Iterator[object]:
         return islice(iter(self._loader), self._last_step - self._epoch.get_value() * self.num_batches)
+
+
+def change_all_at_once() -> None:
+    """Let AdamW change all weights in one pass: on a CPU its own way takes a fifth of a small model's training."""
+    import torch
+    from open_clip_train import main as trainer
+
+    trainer.optim = SimpleNamespace(AdamW=partial(torch.optim.AdamW, fused=True))
 
 
 def keep_only_good_checkpoints(model: Callable[[], Any]) -> None:
