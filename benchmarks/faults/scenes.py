@@ -208,6 +208,7 @@ def main() -> None:
     parser.add_argument("--scene", action="append", choices=list(SCENES))
     given = parser.parse_args()
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores Ctrl-C, and so would builds
     given.folder.mkdir(parents=True)
     (given.folder / "recipe.toml").write_text(RECIPE.replace("count = 2_000", "count = 600"))
     (given.folder / "model.json").write_text(MODEL)
