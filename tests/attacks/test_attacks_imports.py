@@ -15,6 +15,7 @@ from dfndr_builders.imports import Imported, import_dataset, open_layout
 from dfndr_builders.imports.layout import Teacher
 from support.layouts import Member, npz, pth, reinforced, unit, vectors_of_sample, write_clip_retrieval, write_tar
 
+from dfndr import open_dataset
 from dfndr.errors import DfndrError, FormatError
 from dfndr.format.manifest import Manifest
 from dfndr.verify import verify
@@ -144,6 +145,35 @@ def test_a_gzip_bomb_is_a_counted_reason(tmp_path: Path) -> None:
     bomb = 300 * gzip.compress(bytes(1_000_000))
     manifest = _import(tmp_path, [(name, bomb if name.endswith("gz") else data) for name, data in members])
     assert dict(manifest.funnel[0].failed) == {"vector_missing": 1}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x93NUMPY\x01\x00\x3c\x00" + b"{'descr': ',<f2', 'fortran_order': False, 'shape': (1, 8)}  \n" + bytes(16),
+        b"\x93NUMPY\x02\x00" + (600 << 20).to_bytes(4, "little") + b"{'descr': '<f2', " + bytes(300),
+        b"\x93NUMPY",
+        b"",
+    ],
+    ids=["a type that is none", "hundreds of megabytes of header", "cut", "empty"],
+)
+def test_a_partition_whose_header_lies_is_an_error_before_memory_is_taken_for_it(tmp_path: Path, raw: bytes) -> None:
+    given = write_clip_retrieval(tmp_path / "given", (1,))
+    (given / "img_emb" / "img_emb_0.npy").write_bytes(raw)
+    layout = open_layout("clip-retrieval", str(given), TEACHERS)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FormatError, match=r"img_emb_0\.npy: expected a \.npy of float16 or float32"):
+            layout.spaces()
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_name_in_another_encoding_is_escaped(tmp_path: Path) -> None:
+    members = [(name.replace(UIDS[1], "caf\udce9"), data) for name, data in _good(1)]
+    assert len(_import(tmp_path, members)) == 3
+    assert "caf\\udce9" in open_dataset(tmp_path / "out").rows(["key"])["key"].to_pylist()
 
 
 def test_vectors_of_another_dim_in_a_later_partition_are_an_error(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Arrays out of a stranger's `.npz` and `.pth.gz`: no more is unpacked than a limit, and nothing but numbers is read.
+"""Arrays out of a stranger's `.npy`, `.npz` and `.pth.gz`: nothing but numbers, and no more unpacked than a limit.
 
 A header that promises another size than its member has is refused before anything is allocated for it.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import io
 import math
+import mmap
 import zipfile
 from collections.abc import Callable
 from functools import lru_cache
@@ -20,7 +21,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["MOST_BYTES", "Arrays", "npy_array", "npz_arrays", "tensor_arrays"]
+__all__ = ["MOST_BYTES", "Arrays", "mapped_array", "npy_array", "npz_arrays", "tensor_arrays"]
 
 Arrays = dict[str, npt.NDArray[np.floating[Any]]]
 
@@ -31,6 +32,7 @@ _MAGIC = b"\x93NUMPY"
 _PIECE = 1 << 20
 _READERS = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
 _START = {1: 10, 2: 12}
+_MOST_HEADER = 1 << 16
 
 
 def npz_arrays(data: bytes, wanted: Callable[[str], bool]) -> Arrays:
@@ -51,15 +53,21 @@ def npz_arrays(data: bytes, wanted: Callable[[str], bool]) -> Arrays:
     return found
 
 
-def npy_array(raw: bytes) -> npt.NDArray[np.floating[Any]]:
+def mapped_array(path: str) -> npt.NDArray[np.floating[Any]]:
+    """Return the array in a local `.npy`, memory-mapped and read-only; raises ValueError or OSError."""
+    with open(path, "rb") as file:
+        return npy_array(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+
+
+def npy_array(raw: bytes | memoryview) -> npt.NDArray[np.floating[Any]]:
     """Return the array in the bytes of a `.npy`, over the same memory; raises ValueError."""
     version = raw[6] if len(raw) >= 12 and raw[:6] == _MAGIC else 0
     if version not in _READERS:
-        raise ValueError(f"no .npy of version 1 or 2: it begins with {raw[:8]!r}")
+        raise ValueError(f"no .npy of version 1 or 2: it begins with {bytes(raw[:8])!r}")
     start = _START[version] + int.from_bytes(raw[8 : _START[version]], "little")
-    if start > len(raw):
-        raise ValueError("the header ends beyond the file")
-    shape, kind, fortran = _header(raw[6:start])
+    if start > min(len(raw), _MOST_HEADER):
+        raise ValueError("the header ends beyond the file, or is none")
+    shape, kind, fortran = _header(bytes(raw[6:start]))
     if kind.kind != "f" or fortran or math.prod(shape) * kind.itemsize != len(raw) - start:
         raise ValueError(f"{kind} of shape {shape} in {len(raw) - start:,} bytes")
     return np.frombuffer(raw, kind, offset=start).reshape(shape)

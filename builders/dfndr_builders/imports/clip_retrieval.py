@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from tokenize import TokenError
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +21,7 @@ from dfndr.errors import FormatError, PoolError
 from dfndr.format.schema import Space
 from dfndr.format.shard import parquet_errors, parquet_file, row_types
 from dfndr.format.storage_types import read_type
+from dfndr_builders.imports.arrays import mapped_array
 from dfndr_builders.imports.beside import split_of
 from dfndr_builders.imports.layout import (
     NOTHING_PROMISED,
@@ -196,8 +196,8 @@ def _mapped(path: str) -> npt.NDArray[np.floating[Any]]:
     """Memory-map a `.npy` of float16 or float32 vectors, shape (rows, dim); raises FormatError where it is none."""
     expected = "a .npy of float16 or float32 vectors, shape (rows, dim)"
     try:
-        vectors: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, TokenError) as error:
+        vectors = mapped_array(path)
+    except (OSError, ValueError) as error:
         do = "Copy it again, or leave its number out of the folder."
         raise FormatError(path, expected=expected, found=str(error)[:200], do=do) from error
     if vectors.ndim != 2 or not vectors.shape[1] or vectors.dtype not in (np.float16, np.float32):

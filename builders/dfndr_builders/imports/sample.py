@@ -18,6 +18,7 @@ from dfndr import storage
 from dfndr.errors import FormatError
 from dfndr_builders.imports.arrays import MOST_BYTES, Arrays, npz_arrays, tensor_arrays
 from dfndr_builders.imports.layout import uid_without_image
+from dfndr_builders.pools.base import storable
 from dfndr_builders.pools.tars import StrictHeader
 
 __all__ = ["IMAGES", "Sample", "Wrong", "arrays_of", "json_of", "samples_of", "uid_of_sample"]
@@ -58,7 +59,7 @@ def samples_of(
             size_bytes = file.seek(0, io.SEEK_END)
             while (member := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined]  # else it remembers every header
-                key, suffix = _key_and_suffix(member.name) if member.isreg() else ("", "")
+                key, suffix = _key_and_suffix(storable(member.name)) if member.isreg() else ("", "")
                 if not suffix:
                     continue
                 if sample is None or sample.key != key or suffix in sample.members:

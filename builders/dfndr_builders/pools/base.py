@@ -110,15 +110,13 @@ class Sample:
         row: dict[str, object] = {"uid": uid_of(self.image, content, self.uid), "text": text, "image": self.image}
         about = {"key": self.key, "source": self.source, "license": self.license, "problem": self.problem}
         for name, value in {**about, "detail": self.detail and self.detail[:300], **self.kept}.items():
-            row[name] = _storable(value)
+            row[name] = storable(value) if isinstance(value, str) else value
         return row
 
 
-def _storable(value: object) -> object:
-    """Return a value that Arrow can hold: what is no Unicode in a string (as in odd file names) is escaped."""
-    if not isinstance(value, str) or value.isascii():
-        return value
-    return value.encode("utf-8", "backslashreplace").decode("utf-8")
+def storable(text: str) -> str:
+    """Return a text that Arrow can hold: what is no Unicode in it (as in odd file names) is escaped."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def tables_of(samples: Iterable[Sample], schema: pa.Schema) -> Iterator[pa.Table]:
