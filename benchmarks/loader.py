@@ -6,7 +6,8 @@
 The work is one epoch over pairs of two float16 vectors, in batches, as torch tensors. The memcpy limit copies
 contiguous slices of vectors in memory to a buffer that is allocated once, and so stays in the processor's cache. A loop
 holds its batch while it asks for the next one, so whoever gives batches to keep needs two buffers: "memcpy, two buffers
-in turn" says what that costs by itself; shares are of the one buffer. The Loader reads memory-mapped shards; they
+in turn" says what that costs by itself, "gathering rows in no order" what an exact shuffle does; shares are of the one
+buffer. The Loader reads memory-mapped shards; they
 are opened, checked and touched first: what is measured is memory and arithmetic, not the disk (loader_cold.py measures
 that). Peers are those of loader_peers.py that are installed; slow ones go over the first `--slow-rows` rows.
 
@@ -62,6 +63,7 @@ def main() -> None:
         contenders = {
             LIMIT: memcpy(first, given.batch_size),
             "memcpy, two buffers in turn": memcpy(first, given.batch_size, 2),
+            "gathering rows in no order": gathering(datasets[min(datasets)], given.batch_size),
         }
         for count, dataset in datasets.items():
             for shuffle in (None, "block", "exact"):
@@ -83,6 +85,21 @@ def memcpy(dataset: Dataset, batch_size: int, buffers: int = 1) -> Run:
             for source, target in zip(sources, next(targets), strict=True):
                 target[:count].copy_(source[start : start + count])
             yield count
+
+    return run
+
+
+def gathering(dataset: Dataset, batch_size: int) -> Run:
+    """Return a function that copies all pairs in no order, each batch in one call, to two buffers in turn."""
+    sources = [torch.from_numpy(dataset.vectors(name)[:, 0]).view(torch.int64) for name in dataset.spaces]
+    targets = cycle([[torch.empty_like(source[:batch_size]) for source in sources] for _ in range(2)])
+    order = torch.from_numpy(np.random.default_rng(0).permutation(len(dataset)))
+
+    def run() -> Iterator[int]:
+        for rows in order.split(batch_size):
+            for source, target in zip(sources, next(targets), strict=True):
+                torch.index_select(source, 0, rows, out=target[: len(rows)])
+            yield len(rows)
 
     return run
 

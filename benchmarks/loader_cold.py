@@ -3,9 +3,10 @@
     python benchmarks/loader_cold.py --dir DIR [--rows 2000000] [--memory-mb 1024] [--repeats 5]
 
 Before each run the files leave the system's cache (`posix_fadvise(DONTNEED)`, after the maps of the run before are
-closed). `--memory-mb` gives this process, and the pages it reads, so much memory and no more, by a control group: that
-takes root, and makes any dataset larger than memory. The dataset stays in DIR (2 kB a row). What takes longer than
-`--seconds` is cut off there and counted by the pairs it gave.
+closed). What the disk makes of `"block"` is told by reading the same blocks of 256 rows in no order, sixteen at a time,
+with nothing of the Loader. `--memory-mb` gives this process, and the pages it reads, so much memory and no more, by a
+control group: that takes root, and makes any dataset larger than memory. The dataset stays in DIR (2 kB a row). What
+takes longer than `--seconds` is cut off there and counted by the pairs it gave.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import gc
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,8 +24,10 @@ import numpy as np
 from loader import dataset_of
 
 from dfndr import Loader, open_dataset
+from dfndr.order import BLOCK
 
 _GROUPS = Path("/sys/fs/cgroup")
+_AT_ONCE = 16
 
 
 def main() -> None:
@@ -41,7 +45,7 @@ def main() -> None:
     given = parser.parse_args()
     dataset_of(given.dir, given.rows, given.dim, given.shards)
     files = sorted(given.dir.rglob("*.npy"))
-    ways = {"reading the files": lambda: read(files)}
+    ways = {"reading the files": lambda: read(files), "blocks in no order": lambda: read_blocks(files, given.dim * 2)}
     for name in given.only:
         ways[name] = lambda name=name: load(given.dir, name, given.batch_size, given.rows, given.seconds)
     with memory_of(given.memory_mb):
@@ -61,6 +65,28 @@ def read(files: list[Path]) -> float:
             while file.readinto(buffer):
                 pass
     return time.perf_counter() - begun
+
+
+def read_blocks(files: list[Path], row_bytes: int) -> float:
+    """Return the seconds that reading all files takes in blocks of as many rows as the Loader's, in no order."""
+    size, opened = BLOCK * row_bytes, [os.open(path, os.O_RDONLY) for path in files]
+    for file in opened:
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)
+    blocks = [(file, start) for file in opened for start in range(0, os.fstat(file).st_size, size)]
+    order = np.random.default_rng(0).permutation(len(blocks)).tolist()
+
+    def read_some(first: int) -> None:
+        buffer = bytearray(size)
+        for number in order[first::_AT_ONCE]:
+            os.preadv(blocks[number][0], [buffer], blocks[number][1])
+
+    begun = time.perf_counter()
+    with ThreadPoolExecutor(_AT_ONCE) as readers:
+        list(readers.map(read_some, range(_AT_ONCE)))
+    took = time.perf_counter() - begun
+    for file in opened:
+        os.close(file)
+    return took
 
 
 def load(root: Path, shuffle: str, batch_size: int, rows: int, most_s: float) -> float:

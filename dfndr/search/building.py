@@ -131,12 +131,10 @@ class Building:
         return self._tuned(np.concatenate(uids), tries, truth)
 
     def _tuned(self, uids: Packed, tries: Iterable[ProductCodes | Graph], truth: Truth) -> Index:
-        """Return the first try that finds the wanted share for half of the rows, measured by the others."""
-
+        """Return the first try that surely finds the wanted share for half of the rows, measured by the others."""
         for found in tries:
             index = self._index(uids, found)
-            shares = _shares(index, uids, truth, slice(None, None, 2))
-            if not len(shares) or shares.mean() >= self._recall:
+            if _is_enough(_shares(index, uids, truth, slice(None, None, 2)), self._recall):
                 break
         shares = _shares(index, uids, truth, slice(1, None, 2) if len(truth.rows) > 1 else slice(None))
         recall = float(shares.mean()) if len(shares) else 1.0
@@ -144,6 +142,11 @@ class Building:
         if isinstance(found, ProductCodes):
             return self._index(uids, found.fetching(found.fetched, measured))
         return self._index(uids, found.following(measured))
+
+
+def _is_enough(shares: npt.NDArray[np.float64], recall: float) -> bool:
+    """Say whether the mean share is as high as it is to be, and a standard error more: few queries may be lucky."""
+    return not len(shares) or float(shares.mean() - shares.std() / len(shares) ** 0.5) >= recall
 
 
 def _shares(index: Index, uids: Packed, truth: Truth, some: slice) -> npt.NDArray[np.float64]:

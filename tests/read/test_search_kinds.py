@@ -14,6 +14,7 @@ from support.tiny import CAPTION, write_dataset
 from dfndr import Index
 from dfndr.errors import FormatError, UsageError
 from dfndr.format.schema import Space
+from dfndr.search.building import _is_enough
 from dfndr.search.links import Links, new_index
 
 faiss = pytest.importorskip("faiss", reason="the codes and the graph are made by FAISS")
@@ -188,6 +189,12 @@ def test_a_link_on_a_level_that_its_vector_is_not_on_is_refused(made, tmp_path):
     lie(tmp_path, "neighbors.npy", neighbors)
     with pytest.raises(FormatError, match="links to vectors that are there"):
         Index.load(str(tmp_path))
+
+
+def test_a_share_that_is_reached_by_luck_is_not_enough():
+    shares = np.repeat([1.0, 0.9], 64)  # 0.95 in the mean, with a standard error of 0.0044
+    assert not _is_enough(shares, 0.95) and _is_enough(shares, 0.945)
+    assert _is_enough(np.ones(128), 1.0) and _is_enough(np.empty(0), 1.0)
 
 
 def test_a_graph_of_clusters_keeps_its_links_and_leads_to_the_nearest():
