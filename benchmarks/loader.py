@@ -7,9 +7,9 @@ The work is one epoch over pairs of two float16 vectors, in batches, as torch te
 contiguous slices of vectors in memory to a buffer that is allocated once, and so stays in the processor's cache. A loop
 holds its batch while it asks for the next one, so whoever gives batches to keep needs two buffers: "memcpy, two buffers
 in turn" says what that costs by itself, "gathering rows in no order" what an exact shuffle does; shares are of the one
-buffer. The Loader reads memory-mapped shards; they
-are opened, checked and touched first: what is measured is memory and arithmetic, not the disk (loader_cold.py measures
-that). Peers are those of loader_peers.py that are installed; slow ones go over the first `--slow-rows` rows.
+buffer. The Loader reads memory-mapped shards; they are opened, checked and touched first: what is measured is memory
+and arithmetic, not the disk (loader_cold.py measures that). Peers are those of loader_peers.py that are installed; slow
+ones go over the first `--slow-rows` rows.
 
 Where other programs run too, set OMP_WAIT_POLICY=PASSIVE: threads that spin while they wait for each other then keep
 those that work from their core, and a median says nothing. "undisturbed" adds up the fastest time of each step over all
