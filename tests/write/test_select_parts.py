@@ -234,6 +234,15 @@ def test_dropped_rows_are_sampled_by_reason(tmp_path: Path) -> None:
     assert all(row["score"] == pytest.approx(number_of[row["uid"]] / count) for row in rows)
 
 
+@pytest.mark.parametrize("name", ["place", "split", "Score", "d0", "e0", "fate", "outcome", "nth"])
+def test_a_fusion_may_have_any_name_that_is_free(tmp_path: Path, name: str) -> None:
+    fusion = Fusion(name, "weighted", (("dfn", 2.0),))
+    select(small(tmp_path / "s"), Rule(name, count=3, fusions=(fusion,), deciles=(name,)), str(tmp_path / "out"))
+    rows = pq.read_table(tmp_path / "out" / "train.parquet").to_pylist()
+    assert [row[name] for row in rows] == [row["score"] for row in rows] == pytest.approx([1.2, 1.4, 1.6])
+    assert [row[f"{name}_decile"] for row in rows] == [0, 3, 6]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -248,6 +257,8 @@ def test_dropped_rows_are_sampled_by_reason(tmp_path: Path) -> None:
         ({"quota": Quota("language", most=1)}, "found 'language'"),
         ({"quota": Quota("source", shares=(("a", 0.7), ("b", 0.4)))}, "at most 1 in all"),
         ({"fusions": (Fusion("dfn", "z", (("dfn", 1.0),)),)}, "a name of its own"),
+        ({"fusions": (Fusion("row", "z", (("dfn", 1.0),)),)}, "a name of its own, found row"),
+        ({"fusions": (Fusion("dfn_decile", "z", (("dfn", 1.0),)),), "deciles": ("dfn",)}, "a name of its own"),
         ({"fusions": (Fusion("f", "rank", (("dfn", 0.0),)),)}, "weights above 0"),
         ({"deciles": ("nothing",)}, "one of: dfn, found 'nothing'"),
     ],

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from dfndr.format.schema import SPLITS
 from dfndr_builders.select.cuts import cut_at
-from dfndr_builders.select.database import quoted, rows_of
+from dfndr_builders.select.database import rows_of
 from dfndr_builders.select.frame import SHARD
 from dfndr_builders.select.running import KEPT, Running
 from dfndr_builders.select.selection import share_limit
@@ -32,12 +32,13 @@ def ranges_of(counts: Sequence[int]) -> list[range]:
 
 
 def keep(running: Running, ranges: Sequence[range]) -> dict[str, int]:
-    """Make the table `kept` of place, shard, row, uid, score, fused scores, deciles and split, in the pool's order.
+    """Make the table `kept` of place, shard, row, uid, score, fusions, deciles and split, in the pool's order.
 
-    Return the rows by split. The view `final` says which are kept.
+    The fusions are columns e0, e1, ..., the deciles r0, r1, ...: a recipe's names might be ours. Return the rows by
+    split. The view `final` says which are kept.
     """
     database, rule = running.database, running.rule
-    fusions = [f"{running.scores[fusion.name]} AS {quoted(fusion.name)}" for fusion in rule.fusions]
+    fusions = [f"{running.scores[fusion.name]} AS e{number}" for number, fusion in enumerate(rule.fusions)]
     ranked = [f"{running.scores[name]} AS d{number}" for number, name in enumerate(rule.deciles)]
     scores = ", ".join([f"{running.scores[rule.by]} AS score", *fusions, *ranked])
     database.execute(f"CREATE OR REPLACE TEMP TABLE chosen AS SELECT place, {scores} FROM final WHERE fate = {KEPT}")
@@ -62,7 +63,7 @@ def keep(running: Running, ranges: Sequence[range]) -> dict[str, int]:
 def _rank(running: Running, rows: int) -> None:
     """Add to `kept` the deciles that the rule asks for."""
     database, deciles = running.database, running.rule.deciles
-    columns = [f"{_decile(running, number, rows)} AS {quoted(f'{name}_decile')}" for number, name in enumerate(deciles)]
+    columns = [f"{_decile(running, number, rows)} AS r{number}" for number in range(len(deciles))]
     database.execute(f"CREATE OR REPLACE TEMP VIEW with_deciles AS SELECT *, {', '.join(columns)} FROM kept")
     database.execute("CREATE OR REPLACE TEMP TABLE ranked AS SELECT * FROM with_deciles")
     database.execute("DROP VIEW with_deciles; DROP TABLE kept; ALTER TABLE ranked RENAME TO kept")

@@ -108,7 +108,8 @@ class Rule:
             do = "Join some of them: `one_of` takes many values, and an `exclude` list any number of rows."
             expected = f"at most {_MOST_REASONS} rules and kinds of duplicates"
             raise RecipeError("[[rule]]", expected=expected, found=str(reasons), do=do)
-        names = [fusion.name for fusion in self.fusions]
+        names = ["shard", "row", "uid", "score", *(fusion.name for fusion in self.fusions)]
+        names += [f"{name}_decile" for name in self.deciles]
         for fusion in self.fusions:
             weights = [weight for _, weight in fusion.of]
             where = f"[select] fusion {fusion.name!r}"
@@ -116,7 +117,7 @@ class Rule:
                 raise RecipeError(
                     where, expected="weights above 0", found=repr(weights), do="Give each score a weight."
                 )
-            if names.count(fusion.name) > 1 or fusion.name in ("shard", "row", "uid", "score"):
+            if names.count(fusion.name) > 1:
                 raise RecipeError(where, expected="a name of its own", found=fusion.name, do="Call it something else.")
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from dfndr import storage
 from dfndr.format.schema import SPLITS
 from dfndr.storage import Stored
-from dfndr_builders.select.database import literal, quoted, rows_of
+from dfndr_builders.select.database import literal, rows_of
 from dfndr_builders.select.frame import SHARD
 
 __all__ = ["write_audit", "write_kept", "write_samples"]
@@ -35,7 +35,8 @@ def write_kept(
     schema = pa.schema([*_PLACE, ("uid", pa.string()), *((name, pa.float32()) for name in ["score", *floats])])
     for name in deciles:
         schema = schema.append(pa.field(f"{name}_decile", pa.int8()))
-    columns = ", ".join(quoted(name) for name in schema.names)
+    made = [*(f"e{number}" for number in range(len(floats))), *(f"r{number}" for number in range(len(deciles)))]
+    columns = ", ".join(["shard", "row", "uid", "score", *made])
     stored = []
     for place, split in enumerate(SPLITS):
         query = f"SELECT {columns} FROM kept WHERE split = {place}"
@@ -93,7 +94,7 @@ def _place(place: str, prefix: str) -> str:
 
 
 def _put(database: Any, out: str, path: str, queries: Sequence[str], schema: pa.Schema) -> Stored:  # noqa: ANN401
-    """Write what some queries give, one after the other."""
+    """Write what some queries give, one after the other, whatever they call the columns of the schema."""
 
     def write(file: BinaryIO) -> None:
         with (
@@ -102,6 +103,6 @@ def _put(database: Any, out: str, path: str, queries: Sequence[str], schema: pa.
         ):
             for query in queries:
                 for batch in database.sql(query).to_arrow_reader(_PIECE):
-                    writer.write_batch(batch.cast(schema))
+                    writer.write_batch(batch.rename_columns(schema.names).cast(schema))
 
     return storage.put(out, path, write)
