@@ -129,7 +129,7 @@ def _disk(folder: Path, wanted: str) -> Iterator[bool]:
                 break
             tries += 1
             places.add(line.partition(":")[0])
-            if "The disk is full" not in line and "Make room in" not in line:
+            if "The disk is full" not in line and "No space left on device" not in line:
                 yield _told("disk", False, line)
         yield _told("disk", is_whole(place / "out", wanted), f"full {tries} times, each said, then done")
 

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 from dfndr_builders.clip.process import _parse
 from dfndr_builders.clip.spec import TrainingSpec
 from dfndr_builders.clip.steps import usable_workers
 from dfndr_builders.clip.tars import TrainingData, write_tars
 from dfndr_builders.clip.train import train_clip
+from dfndr_builders.clip.trainer import change_all_at_once
 from dfndr_builders.pools.base import PoolShard, Sample, pool_schema, tables_of
 from dfndr_builders.pools.glyphs import GlyphsPool
 from PIL import Image
@@ -221,3 +223,20 @@ def test_a_trainer_that_fails_is_quoted_without_its_traceback(tmp_path):
     with pytest.raises(ModelError, match="no-such-weights' is not a known tag") as raised:
         train_clip(spec, GlyphsPool(count=20), str(tmp_path / "out"), work=str(tmp_path / "work"))
     assert "Traceback" not in str(raised.value)
+
+
+def test_weights_that_change_at_once_become_what_they_become_one_by_one(monkeypatch):
+    trainer = pytest.importorskip("open_clip_train.main")
+    monkeypatch.setattr(trainer, "optim", trainer.optim)  # what is changed here is put back
+    change_all_at_once()
+    ended = []
+    for made in (trainer.optim.AdamW, torch.optim.AdamW):
+        weight = torch.linspace(-1, 1, 50).requires_grad_()
+        optimizer = made([{"params": [weight], "weight_decay": 0.2}], lr=0.01, betas=(0.9, 0.98), eps=1e-6)
+        for _ in range(5):
+            optimizer.zero_grad()
+            (weight**3).sum().backward()
+            optimizer.step()
+        ended.append((optimizer.defaults["fused"], weight.detach()))
+    assert [fused for fused, _ in ended] == [True, None]
+    torch.testing.assert_close(ended[0][1], ended[1][1])
