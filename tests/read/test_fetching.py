@@ -132,6 +132,20 @@ def test_a_file_that_is_not_what_the_manifest_says_never_enters_the_cache(
     assert [finding.file for finding in verify(ROOT).findings] == [stored.path]
 
 
+def test_a_server_at_an_address_that_another_had_is_read_as_it_is(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where tests get a port anew, clients that keep connections and listings would go on with the other's."""
+    write_dataset(tmp_path / "other", (7,), SPACES, seed=1)
+    port = 0
+    for served in (tmp_path / "other", folder):
+        with hub_for_reading(monkeypatch, tmp_path / "cache", port=port) as hub:
+            put_folder(hub, "me/set", served)
+            report = verify(ROOT)
+            assert (report.findings, report.digest) == ((), open_dataset(served).digest)
+            port = int(hub.url.rpartition(":")[2])
+
+
 def test_a_file_that_was_altered_in_the_cache_is_fetched_again(hub: Hub, folder: Path, tmp_path: Path) -> None:
     put_folder(hub, "me/set", folder)
     open_dataset(ROOT).rows()

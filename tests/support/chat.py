@@ -13,10 +13,12 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Literal
 
 from PIL import Image
+
+from support.loopback import Loopback
 
 __all__ = ["KEY", "MODEL", "Chat", "Trouble"]
 
@@ -64,21 +66,16 @@ class Chat:
         self.busiest = self.busy = 0
         self.over = threading.Event()
         self.lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"chat": self}))
-        self._server.daemon_threads = True
-        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that hung up
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        self._server = Loopback(_Handler, chat=self)
+        self.url = f"{self._server.url}/v1"
 
     def __enter__(self) -> Chat:
-        self._thread.start()
+        self._server.begin()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.over.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.end()
 
     def trouble(self, kind: str = "reject", **about: Any) -> None:
         self.troubles.append(Trouble(kind, **about))  # type: ignore[arg-type]

@@ -14,11 +14,14 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Literal
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from huggingface_hub import HfFileSystem
+
 from support.hub_files import LFS, Repo, entry, tree
+from support.loopback import Loopback
 
 __all__ = ["TOKEN", "Fault", "Hub"]
 
@@ -43,9 +46,12 @@ class Fault:
 
 
 class Hub:
-    """The server; `requests` are all that came, as "METHOD /path", and `faults` what is to go wrong."""
+    """The server; `requests` are all that came, as "METHOD /path", and `faults` what is to go wrong.
 
-    def __init__(self, *, part_bytes: int = 1 << 30) -> None:
+    What HfFileSystem learned of the same address, and keeps while the process lives, is forgotten: it was another's.
+    """
+
+    def __init__(self, *, part_bytes: int = 1 << 30, port: int = 0) -> None:
         self.repos: dict[str, Repo] = {}
         self.objects: dict[str, bytes] = {}
         self.parts: dict[str, dict[int, bytes]] = {}
@@ -55,20 +61,16 @@ class Hub:
         """Paths whose content the server damages when it is committed."""
         self.part_bytes = part_bytes
         self.lock = threading.RLock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
-        self._server.daemon_threads = True
-        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that hung up
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        HfFileSystem.clear_instance_cache()
+        self._server = Loopback(_Handler, port=port, hub=self)
+        self.url = self._server.url
 
     def __enter__(self) -> Hub:
-        self._thread.start()
+        self._server.begin()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.end()
 
     def fault(self, on: str, **about: Any) -> None:
         self.faults.append(Fault(on, **about))

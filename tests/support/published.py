@@ -17,7 +17,7 @@ __all__ = ["hub_for_reading", "put_folder"]
 
 
 @contextmanager
-def hub_for_reading(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[Hub]:
+def hub_for_reading(monkeypatch: pytest.MonkeyPatch, cache: Path, *, port: int = 0) -> Iterator[Hub]:
     """Start a server and let huggingface_hub and dfndr read from it, without long waits, into a cache of their own."""
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setenv("DFNDR_CACHE", str(cache))
@@ -25,7 +25,7 @@ def hub_for_reading(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[Hu
     monkeypatch.setattr(patience, "ATTEMPTS", 4)
     monkeypatch.setattr(patience, "FIRST_WAIT_S", 0.0)
     monkeypatch.setattr(patience, "VARIED_S", 0.0)
-    with Hub() as hub:
+    with Hub(port=port) as hub:
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.url)
         template = "HUGGINGFACE_CO_URL_TEMPLATE"
         monkeypatch.setattr(huggingface_hub.constants, template, hub.url + "/{repo_id}/resolve/{revision}/{filename}")

@@ -17,12 +17,14 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote
 
 import pytest
+
+from support.loopback import Loopback
 
 __all__ = ["KINDS", "Store", "quick", "served", "server", "store"]
 
@@ -71,21 +73,17 @@ class Store:
         self.keep_conditions = True
         self._chance = random.Random(seed)
         self._lock = threading.Lock()
-        self._proxy = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"store": self}))
-        self._proxy.daemon_threads = True
-        self._proxy.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that hung up
-        self._thread = threading.Thread(target=self._proxy.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self.url = f"http://127.0.0.1:{self._proxy.server_address[1]}"
+        self._proxy = Loopback(_Handler, store=self)
+        self.url = self._proxy.url
         self.address = ("", 0)
 
     def start(self) -> None:
         self.moto.start()
         self.address = self.moto.get_host_and_port()
-        self._thread.start()
+        self._proxy.begin()
 
     def stop(self) -> None:
-        self._proxy.shutdown()
-        self._proxy.server_close()
+        self._proxy.end()
         self.moto.stop()
 
     def fault(self, on: str, kind: Kind = "500", times: int = 1) -> None:
