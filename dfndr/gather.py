@@ -1,15 +1,15 @@
 """Copying chosen rows out of many memory-mapped shards, at the speed of the memory.
 
-All shards lie in one address space, so a gather over any number of them is one call over offsets from the lowest
-address. One call matters: going shard by shard costs a third of the speed at 20 shards, and more with every other one.
+All shards of all spaces lie in one address space, so a gather over any number of them is one call over offsets from the
+lowest address. One call matters: it is shared out among threads once, and going shard by shard costs a third of the
+speed at 20 shards, and more with every other one.
 """
 
 from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dfndr.order import Runs
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Rows: TypeAlias = npt.NDArray[np.int64]
     Bytes: TypeAlias = npt.NDArray[np.uint8]
 
-__all__ = ["Buffers", "Lookup", "Stack"]
+__all__ = ["Buffers", "Lookup", "Stack", "Stacks"]
 
 _KEPT_BUFFERS = 4
 _LINE, _HUGE_PAGE = 64, 1 << 21
@@ -48,138 +48,153 @@ class Lookup:
             shard += late
         return shard
 
-    def torn(self, runs: Runs, shard: Rows) -> Torn | None:
-        """Return the runs that go on in another shard than `shard`, where they begin; None where all are whole."""
-        import numpy as np
+    def torn(self, runs: Runs, shard: Rows) -> Rows:
+        """Return the numbers of the runs that go on in another shard than `shard`, where they begin."""
+        numbers: Rows = (runs.heads + runs.length > self.ends[shard]).nonzero()[0]
+        return numbers
 
-        torn = runs.heads + runs.length > self.ends[shard]
-        if not torn.any():
-            return None
-        number = torn.nonzero()[0]
-        slots = (number[:, None] * runs.length + np.arange(runs.length)).reshape(-1)
-        rows = Runs(runs.heads[number], runs.length, runs.ring).rows()
-        return Torn(number, None if torn.all() else int(torn.argmin()), slots, rows, self.shard_of(rows))
-
-
-@dataclass(frozen=True, eq=False)
-class Torn:
-    """Runs that go on in another shard: their numbers, that of any whole one, and their rows' slots and shards."""
-
-    number: Rows
-    whole: int | None
-    slots: Rows
-    rows: Rows
-    shard: Rows
+    def parts(self, runs: Runs, shard: Rows, number: int) -> list[tuple[int, int, int, int]]:
+        """Return a run in parts, each of one shard: (place among all runs' rows, shard, row within it, rows)."""
+        place, here, row = (
+            number * runs.length,
+            int(shard[number]),
+            int(runs.heads[number] - self.starts[shard[number]]),
+        )
+        left, found = runs.length, list[tuple[int, int, int, int]]()
+        while left:
+            count = min(left, int(self.ends[here] - self.starts[here]) - row)
+            found.append((place, here, row, count))
+            place, left, here, row = place + count, left - count, (here + 1) % len(self.ends), 0
+        return found
 
 
 class Stack:
-    """The shards of one space, one below the other, to copy rows from; holds them mapped for as long as it lives."""
+    """The shards of one space, one below the other, and where in memory their rows lie."""
 
-    def __init__(self, shards: Sequence[npt.NDArray[Any] | None], lookup: Lookup, *, torch: bool) -> None:
+    def __init__(self, shards: Sequence[npt.NDArray[Any] | None], lookup: Lookup) -> None:
         """Take at least one array, all of shape (rows, per_row, numbers) with rows above 0, and of one type.
 
         None stands for a shard that is not at hand, and of which no row may be asked for.
         """
         import numpy as np
 
-        self._shards, self._lookup, self._torch = (
-            [np.asarray(shard) for shard in shards if shard is not None],
-            lookup,
-            torch,
-        )
-        first = self._shards[0]
+        self._shards = [None if shard is None else np.asarray(shard) for shard in shards]
+        there = [shard for shard in self._shards if shard is not None]
+        first = there[0]
         self.dtype, self.per_row = first.dtype, first.shape[1]
         self.place_bytes = first.shape[2] * self.dtype.itemsize
         self.row_bytes = self.per_row * self.place_bytes
-        places = np.array([shard.ctypes.data for shard in self._shards], dtype=np.int64)
-        ends = places + np.array([len(shard) for shard in self._shards]) * self.row_bytes
-        self.maps: Rows = np.stack([places, ends - places], axis=1)
+        self.maps: Rows = np.array([(shard.ctypes.data, shard.nbytes) for shard in there], dtype=np.int64)
         """Where the shards lie, (address, bytes) of each."""
-        self._lowest = lowest = int(places.min())
-        highest = int(ends.max())
-        addresses = np.full(len(shards), lowest, dtype=np.int64)
-        addresses[[shard is not None for shard in shards]] = places
+        addresses = np.full(len(shards), self.maps[0, 0])
+        addresses[[shard is not None for shard in shards]] = self.maps[:, 0]
+        self._first: Rows = addresses - lookup.starts * self.row_bytes
+
+    def addresses(self, rows: Rows, shard: Rows) -> Rows:
+        """Return where each row begins; `shard` says in which shard."""
+        addresses: Rows = self._first[shard]
+        addresses += rows * self.row_bytes
+        return addresses
+
+    def part(self, shard: int, row: int, count: int) -> npt.NDArray[Any]:
+        """Return the vectors of some neighbouring rows of a shard that is at hand, as they are stored."""
+        found = self._shards[shard]
+        assert found is not None, "a row of a shard that is not at hand"
+        return found[row : row + count]
+
+
+class Stacks:
+    """The shards of some spaces, to copy from all of them in one go; holds them mapped for as long as it lives."""
+
+    def __init__(self, spaces: Mapping[str, Sequence[npt.NDArray[Any] | None]], lookup: Lookup, *, torch: bool) -> None:
+        """Take at least one space, and the shards of each, as a Stack does."""
+        import numpy as np
+
+        self._stacks, self._torch = {name: Stack(shards, lookup) for name, shards in spaces.items()}, torch
+        self.maps: Rows = np.concatenate([stack.maps for stack in self._stacks.values()])
+        """Where the shards lie, (address, bytes) of each."""
+        self._lowest = lowest = int(self.maps[:, 0].min())
+        highest = int(self.maps.sum(axis=1).max())
         # Between the shards lies memory that is not ours, perhaps not even mapped: only words of rows are ever read.
-        span = memoryview((ctypes.c_uint8 * (highest - lowest)).from_address(lowest))
-        kinds = (np.int64, np.int32, np.uint8)  # of int8 vectors each may take four bytes more than a multiple of eight
-        sizes = [np.dtype(kind).itemsize for kind in kinds]
-        fits = [not (addresses % size).any() and self.place_bytes % size == 0 for size in sizes]
-        self._words = np.frombuffer(span, dtype=kinds[fits.index(True)])
-        self._word_bytes = self._words.itemsize
-        self._place_words, self._row_words = self.place_bytes // self._word_bytes, self.row_bytes // self._word_bytes
-        self._first: Rows = (addresses - lowest) // self._word_bytes - lookup.starts * self._row_words
-        self._views: dict[int, Any] = {}
+        self._span = memoryview((ctypes.c_uint8 * (highest - lowest)).from_address(lowest))
+        self._words = {name: _widest(stack, lowest) for name, stack in self._stacks.items()}
+        self._views: dict[tuple[int, int], Any] = {}
 
-    def words_of(self, rows: Rows, shard: Rows) -> Rows:
-        """Return where rows begin, in words from the lowest address."""
-        words: Rows = self._first[shard]
-        words += rows * self._row_words
-        return words
+    def __getitem__(self, space: str) -> Stack:
+        return self._stacks[space]
 
-    def addresses(self, runs: Runs) -> Rows:
-        """Return where in memory each run begins; one that goes on in another shard is thought to go on in its own."""
-        return self.words_of(runs.heads, self._lookup.shard_of(runs.heads)) * self._word_bytes + self._lowest
+    def copied(self, wanted: Mapping[str, tuple[Rows, int]], buffers: Buffers) -> dict[str, Bytes]:
+        """Return copies of so many bytes from some addresses of each space on; what is equally wide in one go."""
+        import numpy as np
 
-    def copy_rows(self, runs: Runs, shard: Rows, out: Bytes, torn: Torn | None) -> None:
-        """Copy whole rows to `out`, of shape (rows, row_bytes); `shard` says where the head of each run lies.
+        alike: dict[tuple[int, int], dict[str, Rows]] = {}
+        for space, (addresses, width) in wanted.items():
+            alike.setdefault((width, self._words[space]), {})[space] = addresses
+        found: dict[str, Bytes] = {}
+        for (width, word), group in alike.items():
+            out, done = buffers.take(width * sum(map(len, group.values()))), 0
+            self._copy(np.concatenate(list(group.values())), out.reshape(-1, width), word)
+            for space, addresses in group.items():
+                found[space] = out[done : done + width * len(addresses)]
+                done += width * len(addresses)
+        return found
 
-        `torn` are the runs that go on in another shard, as `Lookup.torn` tells; all spaces have them in common.
+    def _copy(self, addresses: Rows, out: Bytes, word: int) -> None:
+        """Copy as many bytes as `out` is wide from each address on; all of them must lie within one shard.
+
+        Both are in words of so many bytes.
         """
-        import numpy as np
-
-        if torn is None or torn.whole is not None:
-            words = self.words_of(runs.heads, shard)
-            if torn is not None:
-                words[torn.number] = words[torn.whole]  # for now; their rows follow
-            self._copy(words, out.reshape(len(words), runs.length * self.row_bytes))
-        if torn is not None:
-            pieces = np.empty((len(torn.rows), self.row_bytes), dtype=np.uint8)
-            self._copy(self.words_of(torn.rows, torn.shard), pieces)
-            out[torn.slots] = pieces
-
-    def copy_places(self, words: Rows, places: Rows, out: Bytes) -> None:
-        """Copy one vector of each row to `out`, of shape (rows, place_bytes)."""
-        self._copy(words + places * self._place_words, out)
-
-    def used(self, words: Rows) -> npt.NDArray[np.bool_]:
-        """Say which places of each row hold a vector that is not all zeros, shape (rows, per_row)."""
-        import numpy as np
-
-        vectors = (words[:, None] + np.arange(self.per_row) * self._place_words).reshape(-1)
-        starts = np.empty((len(vectors), max(self.dtype.itemsize, self._word_bytes)), dtype=np.uint8)
-        self._copy(vectors, starts)
-        used: npt.NDArray[np.bool_] = np.any(starts.view(self.dtype), axis=1)
-        doubtful = np.flatnonzero(~used)
-        found = np.empty((len(doubtful), self.place_bytes), dtype=np.uint8)
-        self._copy(vectors[doubtful], found)
-        used[doubtful] = found.view(self.dtype).any(axis=1)
-        return used.reshape(-1, self.per_row)
-
-    def _copy(self, words: Rows, out: Bytes) -> None:
-        """Copy as many bytes as `out` is wide from each word on; all of them must lie within one shard."""
-        if not len(words):
+        if not len(addresses):
             return
-        view = self._view(out.shape[1] // self._word_bytes)
+        words, view = (addresses - self._lowest) // word, self._view(out.shape[1] // word, word)
         if self._torch:
             import torch
 
-            torch.index_select(view, 0, torch.from_numpy(words), out=torch.from_numpy(out.view(self._words.dtype)))
+            torch.index_select(view, 0, torch.from_numpy(words), out=torch.from_numpy(out.view(f"i{word}")))
         else:
             out.view(view.dtype)[:, 0] = view[words]
 
-    def _view(self, width: int) -> Any:  # noqa: ANN401  a torch tensor or an array
+    def used(self, space: str, rows: Rows, shard: Rows) -> npt.NDArray[np.bool_]:
+        """Say which places of each row hold a vector that is not all zeros, shape (rows, per_row)."""
+        import numpy as np
+
+        stack = self[space]
+        places = np.arange(stack.per_row) * stack.place_bytes
+        vectors = (stack.addresses(rows, shard)[:, None] + places).reshape(-1)
+        word = self._words[space]
+        starts = np.empty((len(vectors), max(stack.dtype.itemsize, word)), dtype=np.uint8)
+        self._copy(vectors, starts, word)
+        used: npt.NDArray[np.bool_] = np.any(starts.view(stack.dtype), axis=1)
+        doubtful = np.flatnonzero(~used)
+        found = np.empty((len(doubtful), stack.place_bytes), dtype=np.uint8)
+        self._copy(vectors[doubtful], found, word)
+        used[doubtful] = found.view(stack.dtype).any(axis=1)
+        return used.reshape(-1, stack.per_row)
+
+    def _view(self, width: int, word: int) -> Any:  # noqa: ANN401  a torch tensor or an array
         """Return what looks like an array of all `width` words that follow any word from the lowest address on."""
         import numpy as np
 
-        if width not in self._views:
-            count, step = len(self._words) - width + 1, self._word_bytes
+        if (width, word) not in self._views:
+            words = np.frombuffer(self._span[: len(self._span) // word * word], dtype=f"i{word}")
+            count = len(words) - width + 1
             if self._torch:
                 import torch
 
-                self._views[width] = torch.from_numpy(self._words).as_strided((count, width), (1, 1))
+                view = torch.from_numpy(words).as_strided((count, width), (1, 1))
             else:
-                self._views[width] = np.ndarray((count,), f"V{width * step}", self._words.data, strides=(step,))
-        return self._views[width]
+                view = np.ndarray((count,), f"V{width * word}", words.data, strides=(word,))
+            self._views[width, word] = view
+        return self._views[width, word]
+
+
+def _widest(stack: Stack, lowest: int) -> int:
+    """Return the most bytes, at most eight, that all rows of a space can be copied in from an address on.
+
+    Of int8 vectors each may take four bytes more than a multiple of eight.
+    """
+    steps = [*(stack.maps[:, 0] - lowest).tolist(), stack.place_bytes]
+    return next(word for word in (8, 4, 2, 1) if not any(step % word for step in steps))
 
 
 class Buffers:

@@ -44,7 +44,9 @@ __all__ = ["Batch", "Framework", "Loader", "Pick"]
 
 Framework = Literal["auto", "torch", "numpy"]
 
-_AHEAD, _PLANNED = 1 << 15, WINDOW * BLOCK
+_AHEAD = {"exact": 1 << 15, "block": 1 << 18, "window": 1 << 18, None: 1 << 18}
+"""Positions that are worked out at once: one by one, or in runs, which are far fewer."""
+_PLANNED = WINDOW * BLOCK
 
 
 class Loader:
@@ -187,7 +189,7 @@ class Loader:
             return order.at(self._epoch, start, stop)
         known, first, runs = self._ahead
         if known != (order, self._epoch) or not first <= start <= stop <= first + len(runs):
-            steps = max(1, min(_AHEAD, order.rows - BLOCK - start) // count)
+            steps = max(1, min(_AHEAD[self._shuffle], order.rows - BLOCK - start) // count)
             first, runs = start, order.at(self._epoch, start, start + steps * count)
             self._ahead = ((order, self._epoch), first, runs)
         return runs.part(start - first, stop - first)
@@ -237,9 +239,7 @@ class Loader:
         keys = rows if chosen is None else rows + self._rows * chosen.times(positions, rows)
         draws, here = Draws(self._seed, self._epoch, keys), self._source.at(rows, runs)
         places = draws.places(self._spaces, here.used, pick=self._pick, most=self._most)
-        vectors = {}
-        for space in self._spaces:
-            vectors[space.name] = here.vectors(space, places.get(space.name), flat=self._pick != "all")
+        vectors = here.vectors(self._spaces, places, flat=self._pick != "all")
         return Batch(rows, vectors, places, self._columns, draws)
 
     @property

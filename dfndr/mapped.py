@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -11,8 +11,8 @@ from dfndr.dataset import Dataset
 from dfndr.fetching import Fetched
 from dfndr.format.schema import Space
 from dfndr.format.shard import map_vectors
-from dfndr.format.storage_types import decode, is_coded, read_type
-from dfndr.gather import Buffers, Lookup, Stack, Torn
+from dfndr.format.storage_types import decode, is_coded, read_type, stored_type
+from dfndr.gather import Buffers, Lookup, Stacks
 from dfndr.order import Runs
 from dfndr.page_cache import PageCache
 from dfndr.streaming import Stream
@@ -33,8 +33,11 @@ class AtRows(Protocol):
     def used(self, space: Space) -> Used:
         """Say which places of each row hold a vector that is not all zeros, shape (rows, per_row)."""
 
-    def vectors(self, space: Space, places: Rows | None, *, flat: bool) -> Any:  # noqa: ANN401  a tensor or an array
-        """Return the vector at each row's place, or without places all, shape (rows, per_row, dim), or (rows, dim)."""
+    def vectors(self, spaces: Sequence[Space], places: Mapping[str, Rows], *, flat: bool) -> dict[str, Any]:
+        """Return tensors or arrays by space: of those with `places` the vector at each row's, shape (rows, dim).
+
+        Of others all, shape (rows, per_row, dim), or (rows, dim) where they are to be flat.
+        """
 
 
 class Source(Protocol):
@@ -73,7 +76,7 @@ class Mapped:
         self._dataset, self._spaces, self._torch, self._in_blocks = dataset, spaces, torch, in_blocks
         self.lookup = Lookup([shard.stored for shard in dataset.shards if shard.stored])
         self.buffers = Buffers(pinned=pinned)
-        self._stacks: dict[str, Stack] = {}
+        self._stacks: Stacks | None = None
         self._stream: Stream | None = None
         if isinstance(dataset.files, Fetched):
             roles = [*(["rows"] if columns else []), *(space.name for space in spaces)]
@@ -97,8 +100,7 @@ class Mapped:
     def _pages(self) -> PageCache:
         import numpy as np
 
-        maps = [np.empty((0, 2), dtype=np.int64), *(self.stack(space.name).maps for space in self._spaces)]
-        return PageCache(np.concatenate(maps))
+        return PageCache(self.stacks.maps if self._spaces and len(self.lookup.ends) else np.empty((0, 2), np.int64))
 
     def plan(self, coming: Sequence[Runs]) -> Sequence[int] | None:
         """Begin to fetch the shards of the rows that come, and let go of others; return which shards these are."""
@@ -111,18 +113,20 @@ class Mapped:
         return [self._stream.numbers[number] for number in numbers]
 
     def _read_ahead(self, coming: Sequence[Runs]) -> None:
-        stacks, parts = [self.stack(space.name) for space in self._spaces], []
+        stacks, parts = [self.stacks[space.name] for space in self._spaces], []
         for runs in coming:
-            stored = self._dataset.places.stored(runs.heads)  # what was taken out makes no run longer
-            heads = Runs(stored, runs.length, runs.ring)
-            parts.append([(stack.addresses(heads), runs.length * stack.row_bytes) for stack in stacks])
-        self._pages.bring(parts, owner=stacks)
+            heads = self._dataset.places.stored(runs.heads)  # what was taken out makes no run longer
+            shard = self.lookup.shard_of(heads)
+            parts.append([(stack.addresses(heads, shard), runs.length * stack.row_bytes) for stack in stacks])
+        self._pages.bring(parts, owner=self.stacks)
 
-    def stack(self, space: str) -> Stack:
-        """Return the shards of a space that are mapped; all of them, where the dataset lies here."""
-        if space not in self._stacks:
-            self._stacks[space] = Stack(self._maps(self._dataset.space(space)), self.lookup, torch=self._torch)
-        return self._stacks[space]
+    @property
+    def stacks(self) -> Stacks:
+        """The shards that are mapped; all of them, where the dataset lies here."""
+        if self._stacks is None:
+            shards = {space.name: self._maps(space) for space in self._spaces}
+            self._stacks = Stacks(shards, self.lookup, torch=self._torch)
+        return self._stacks
 
     def _maps(self, space: Space) -> list[npt.NDArray[Any]]:
         """Map a space's files; for the loader alone, where the system is told to guess nothing of them."""
@@ -153,32 +157,54 @@ class MappedRows:
         """The number of each row's shard."""
         return self._source.lookup.shard_of(self._stored)
 
+    def used(self, space: Space) -> Used:
+        """Say which places of each row hold a vector that is not all zeros, shape (rows, per_row)."""
+        return self._source.stacks.used(space.name, self._stored, self.shard)
+
     @cached_property
-    def _heads(self) -> tuple[Rows, Torn | None]:
-        """The shard that each run begins in, and the runs that go on in another one."""
+    def _heads(self) -> tuple[Rows, Rows]:
+        """The shard that each run begins in, and the numbers of the runs that go on in another one."""
         if self._runs.length == 1:
-            return self.shard, None
+            return self.shard, self.shard[:0]
         shard = self._source.lookup.shard_of(self._runs.heads)
         return shard, self._source.lookup.torn(self._runs, shard)
 
-    def used(self, space: Space) -> Used:
-        """Say which places of each row hold a vector that is not all zeros, shape (rows, per_row)."""
-        stack = self._source.stack(space.name)
-        return stack.used(stack.words_of(self._stored, self.shard))
+    def vectors(self, spaces: Sequence[Space], places: Mapping[str, Rows], *, flat: bool) -> dict[str, Any]:
+        """Return tensors or arrays by space, as AtRows says; what is equally wide is copied in one go."""
+        found, rows = self._copied([space.name for space in spaces], places), len(self._stored)
+        for space in spaces:
+            shape = (rows, space.stored_dim) if flat else (rows, space.per_row, space.stored_dim)
+            stored = found[space.name].view(stored_type(space.dtype)).reshape(shape)
+            found[space.name] = self._source.framed(self._decoded(stored, space) if is_coded(space.dtype) else stored)
+        return found
 
-    def vectors(self, space: Space, places: Rows | None, *, flat: bool) -> Any:  # noqa: ANN401
-        """Return the vector at each row's place, or without places all, shape (rows, per_row, dim), or (rows, dim)."""
-        stack, rows = self._source.stack(space.name), len(self._stored)
-        out = self._source.buffers.take(rows * (stack.row_bytes if places is None else stack.place_bytes))
-        if places is None:
-            heads, torn = self._heads
-            stack.copy_rows(self._runs, heads, out.reshape(rows, stack.row_bytes), torn)
-        else:
-            words = stack.words_of(self._stored, self.shard)
-            stack.copy_places(words, places, out.reshape(rows, stack.place_bytes))
-        shape = (rows,) if flat else (rows, space.per_row)
-        found = out.view(stack.dtype).reshape((*shape, space.stored_dim))
-        return self._source.framed(self._decoded(found, space) if is_coded(space.dtype) else found)
+    def _copied(self, spaces: Sequence[str], places: Mapping[str, Rows]) -> dict[str, Any]:
+        """Return the bytes of each space, of the places or of whole rows."""
+        import numpy as np
+
+        if not len(self._stored) or not spaces:
+            return {name: np.empty(0, dtype=np.uint8) for name in spaces}
+        stacks, lookup, runs, (heads, torn) = self._source.stacks, self._source.lookup, self._runs, self._heads
+        if len(torn) > len(heads) // 2:
+            return MappedRows(self._source, self._stored, Runs(self._stored, 1, runs.ring))._copied(spaces, places)
+        wanted: dict[str, tuple[Rows, int]] = {}
+        for name in spaces:
+            stack = stacks[name]
+            if name in places:
+                addresses = stack.addresses(self._stored, self.shard) + places[name] * stack.place_bytes
+                wanted[name] = addresses, stack.place_bytes
+                continue
+            addresses = stack.addresses(runs.heads, heads)
+            if len(torn):
+                addresses[torn] = np.delete(addresses, torn)[0]  # for now; their parts follow
+            wanted[name] = addresses, runs.length * stack.row_bytes
+        found = stacks.copied(wanted, self._source.buffers)
+        for number in torn.tolist():
+            for place, shard, row, count in lookup.parts(runs, heads, number):
+                for name in wanted.keys() - places.keys():
+                    part = stacks[name].part(shard, row, count)
+                    found[name].view(part.dtype).reshape(-1, *part.shape[1:])[place : place + count] = part
+        return found
 
     def _decoded(self, stored: npt.NDArray[Any], space: Space) -> npt.NDArray[np.floating[Any]]:
         """Return coded vectors as float32, in memory that is used again."""

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from dfndr.dataset import Dataset
 from dfndr.errors import UsageError
@@ -109,16 +109,20 @@ class ResidentRows:
         """Say which places of each row hold a vector that is not all zeros, shape (rows, per_row)."""
         return self._used[space.name][self._rows]
 
-    def vectors(self, space: Space, places: Rows | None, *, flat: bool) -> Any:  # noqa: ANN401
-        """Return the vector at each row's place, or without places all, shape (rows, per_row, dim), or (rows, dim)."""
+    def vectors(self, spaces: Sequence[Space], places: Mapping[str, Rows], *, flat: bool) -> dict[str, torch.Tensor]:
+        """Return the vectors of each space, as `dfndr.mapped.AtRows` says."""
         import torch
 
-        held, wanted = self._held[space.name], self._rows
-        if places is not None:
-            wanted = wanted * space.per_row + places
-        if flat:
-            held = held.view(-1, space.dim)
-        return torch.index_select(held, 0, torch.from_numpy(wanted).to(held.device, non_blocking=True))
+        found = {}
+        for space in spaces:
+            held, wanted = self._held[space.name], self._rows
+            if space.name in places:
+                wanted = wanted * space.per_row + places[space.name]
+            if flat:
+                held = held.view(-1, space.dim)
+            rows = torch.from_numpy(wanted).to(held.device, non_blocking=True)
+            found[space.name] = torch.index_select(held, 0, rows)
+        return found
 
 
 def _held(dataset: Dataset, space: Space, device: str) -> torch.Tensor:

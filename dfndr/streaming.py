@@ -15,7 +15,7 @@ from dfndr.fetching import Fetched
 from dfndr.format.manifest import Shard
 from dfndr.format.schema import Space
 from dfndr.format.shard import map_vectors
-from dfndr.gather import Lookup, Stack
+from dfndr.gather import Lookup, Stacks
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -38,7 +38,7 @@ class Stream:
         self._files, self._spaces, self._lookup, self._roles = files, spaces, lookup, roles
         self._planned: dict[int, None] = {}
         self._maps: dict[int, dict[str, npt.NDArray[Any]]] = {}
-        self._stacks: dict[str, Stack] = {}
+        self._stacks: Stacks | None = None
         held = self._planned, self._shards, tuple(roles)
         weakref.finalize(self, _release, files, *held).atexit = False
 
@@ -50,8 +50,8 @@ class Stream:
         for number in planned:
             self._begin(number)
 
-    def stacks(self, numbers: Iterable[int], *, torch: bool) -> dict[str, Stack]:
-        """Return a stack for each space in which these shards can be read, and only those of the plan for sure."""
+    def stacks(self, numbers: Iterable[int], *, torch: bool) -> Stacks:
+        """Return the spaces as far as these shards can be read, and only those of the plan for sure."""
         missing = [number for number in numbers if number not in self._maps]
         for number in missing:
             self._begin(number)
@@ -61,19 +61,11 @@ class Stream:
                 space.name: map_vectors(str(self._files.started(shard.files[space.name])), space, shard.stored)
                 for space in self._spaces
             }
-        if missing:
-            self._stacks = {
-                space.name: Stack(
-                    [self._maps[number][space.name] if number in self._maps else None for number in self._numbers()],
-                    self._lookup,
-                    torch=torch,
-                )
-                for space in self._spaces
-            }
+        if missing or self._stacks is None:
+            mapped = [self._maps.get(number, {}) for number in range(len(self._shards))]
+            spaces = {space.name: [maps.get(space.name) for maps in mapped] for space in self._spaces}
+            self._stacks = Stacks(spaces, self._lookup, torch=torch)
         return self._stacks
-
-    def _numbers(self) -> range:
-        return range(len(self._shards))
 
     def _begin(self, number: int) -> None:
         if number not in self._planned:

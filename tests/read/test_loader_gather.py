@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import gc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfndr.gather import Buffers, Lookup, Stack
+from dfndr.format.schema import Space
+from dfndr.format.storage_types import decode, encode, read_type
+from dfndr.gather import Buffers, Lookup, Stacks
+from dfndr.mapped import MappedRows
 from dfndr.order import Runs
 
 TORCH = pytest.mark.parametrize("torch", [True, False], ids=["torch", "numpy"])
 
 
-def stack_of(counts, *, per_row=1, dim=4, dtype="float16", torch=True):
-    rng = np.random.default_rng(0)
-    shards = [rng.standard_normal((count, per_row, dim)).astype(dtype) for count in counts]
-    lookup = Lookup(counts)
-    return Stack(shards, lookup, torch=torch), lookup, np.concatenate(shards)
+def source_of(shards, counts, *, torch):
+    """Return what a Mapped is to its rows, over arrays of this process, by space."""
+    lookup, framed = Lookup(counts), (lambda array: array)
+    stacks = Stacks(shards, lookup, torch=torch)
+    return SimpleNamespace(lookup=lookup, stacks=stacks, buffers=Buffers(), framed=framed)
 
 
 @given(counts=st.lists(st.integers(1, 60), min_size=1, max_size=12), data=st.data())
@@ -35,38 +39,57 @@ def test_lookup_finds_rows_of_tiny_shards_between_large_ones():
     assert Lookup(counts).shard_of(rows).tolist() == [0, 0, 1, 2, 4, 5, 5]
 
 
+SPACES = [
+    Space("image", "a", 4, dtype="float16"),
+    Space("text", "a", 4, dtype="float16"),
+    Space("image", "odd", 3, dtype="float16"),
+    Space("image", "views", 5, per_row=2, dtype="float32"),
+    Space("caption", "a", 4, per_row=3, dtype="float16"),
+    Space("caption", "eights", 7, per_row=3, dtype="int8"),
+]
+
+
 @TORCH
-@pytest.mark.parametrize(
-    ("per_row", "dim", "dtype"), [(1, 4, "float16"), (1, 3, "float16"), (2, 5, "float32"), (3, 8, "float16")]
-)
 @given(
     counts=st.lists(st.integers(1, 50), min_size=1, max_size=6),
     length=st.sampled_from([1, 2, 8, 32]),
+    spaces=st.lists(st.sampled_from(SPACES), min_size=1, max_size=4, unique=True),
     data=st.data(),
 )
-def test_copied_rows_are_the_rows_also_where_a_run_goes_over_a_shard_or_the_end(
-    torch, per_row, dim, dtype, counts, length, data
-):
-    rows = sum(counts)
+def test_copied_rows_are_the_rows_also_where_a_run_goes_over_a_shard_or_the_end(torch, counts, length, spaces, data):
+    rows, rng = sum(counts), np.random.default_rng(0)
     length = min(length, rows)
-    heads = data.draw(st.lists(st.integers(0, rows - 1), max_size=9))
-    stack, lookup, everything = stack_of(counts, per_row=per_row, dim=dim, dtype=dtype, torch=torch)
-    runs = Runs(np.array(heads, dtype=np.int64), length, rows)
-    out = np.zeros((len(runs), stack.row_bytes), dtype=np.uint8)
-    shard = lookup.shard_of(runs.heads)
-    stack.copy_rows(runs, shard, out, lookup.torn(runs, shard))
-    expected = [(head + step) % rows for head in heads for step in range(length)]
-    assert np.array_equal(out.view(dtype).reshape(-1, per_row, dim), everything[expected])
+    heads = np.array(data.draw(st.lists(st.integers(0, rows - 1), max_size=9)), dtype=np.int64)
+    shards = {
+        space.name: [
+            encode(rng.standard_normal((count, space.per_row, space.dim)).astype(np.float32), space.dtype)
+            for count in counts
+        ]
+        for space in spaces
+    }
+    runs = Runs(heads, length, rows)
+    expected = np.array([(head + step) % rows for head in heads for step in range(length)], dtype=np.int64)
+    here = MappedRows(source_of(shards, counts, torch=torch), runs.rows(), runs)
+    places = {space.name: expected % space.per_row for space in spaces if space.modality == "caption"}
+    places = data.draw(st.sampled_from([{}, places]))
+    found = {}
+    for flat in (True, False):
+        some = [space for space in spaces if (space.per_row == 1 or space.name in places) == flat]
+        found |= here.vectors(some, places, flat=flat)
+    for space in spaces:
+        everything = decode(np.concatenate(shards[space.name]), space.dtype)[expected]
+        if space.name in places:
+            everything = everything[np.arange(len(expected)), places[space.name]]
+        assert np.array_equal(found[space.name], everything.reshape(found[space.name].shape))
+        assert found[space.name].dtype == read_type(space.dtype)
 
 
 @TORCH
 def test_a_place_counts_as_used_unless_all_of_its_vector_is_zero(torch):
     vectors = np.zeros((3, 4, 16), dtype=np.float16)
     vectors[0, 0, 0] = vectors[0, 2, 15] = vectors[2, 3, 7] = 1
-    lookup = Lookup([3])
-    stack = Stack([vectors], lookup, torch=torch)
-    rows = np.array([2, 0, 1, 0])
-    used = stack.used(stack.words_of(rows, lookup.shard_of(rows)))
+    source, rows = source_of({"a": [vectors]}, [3], torch=torch), np.array([2, 0, 1, 0])
+    used = source.stacks.used("a", rows, source.lookup.shard_of(rows))
     assert np.array_equal(used, vectors.any(axis=2)[rows])
 
 
