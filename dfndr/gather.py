@@ -50,6 +50,8 @@ class Lookup:
 
     def torn(self, runs: Runs, shard: Rows) -> Rows:
         """Return the numbers of the runs that go on in another shard than `shard`, where they begin."""
+        if runs.length == 1:
+            return shard[:0]
         numbers: Rows = (runs.heads + runs.length > self.ends[shard]).nonzero()[0]
         return numbers
 

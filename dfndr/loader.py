@@ -22,7 +22,7 @@ from dfndr.dataset import Dataset
 from dfndr.encoder import pick_device
 from dfndr.errors import UsageError
 from dfndr.format.schema import Modality
-from dfndr.mapped import Mapped, Source
+from dfndr.mapped import Mapped, Source, Stretch
 from dfndr.order import BLOCK, WINDOW, Order, Runs, Shuffle, share
 from dfndr.picking import Draws, Pick
 from dfndr.resident import Resident, Stay, stays
@@ -104,8 +104,6 @@ class Loader:
         device: str | None = None,
         resident: Stay = False,
     ) -> None:
-        import numpy as np
-
         check_choice("shuffle", shuffle, (*get_args(Shuffle), None))
         check_choice("pick", pick, get_args(Pick))
         check_choice("framework", framework, get_args(Framework))
@@ -131,7 +129,7 @@ class Loader:
         self._planned: object = None
         plain = where is None and weights is None
         self._sampling = None if plain else Sampling(dataset, where=where, weights=weights)
-        self._ahead: tuple[object, int, Runs] = (None, 0, Runs(np.empty(0, dtype=np.int64), 1, 0))
+        self._ahead: tuple[object, int, Stretch | None] = None, 0, None
 
     def __len__(self) -> int:
         """Return the steps of a whole epoch, the present one, the same on every rank."""
@@ -179,20 +177,27 @@ class Loader:
         """Return how many rows an epoch has."""
         return self._rows if self._sampling is None else self._sampling.count(epoch)
 
-    def _runs(self, start: int, stop: int) -> Runs:
-        """Return the rows at some positions, counted among those that `where` leaves.
-
-        A lone rank works many steps out at once, which costs little more.
-        """
+    def _at(self, start: int, stop: int) -> Stretch:
+        """Return the rows at some positions of this epoch; a lone rank works many steps out at once."""
         order, count = Order(self._count(self._epoch), self._shuffle, self._seed), stop - start
         if self._world_size > 1 or not count:
-            return order.at(self._epoch, start, stop)
-        known, first, runs = self._ahead
-        if known != (order, self._epoch) or not first <= start <= stop <= first + len(runs):
+            return self._stretch(order, start, stop)
+        known, first, ahead = self._ahead
+        if ahead is None or known != (order, self._epoch) or not first <= start <= stop <= first + len(ahead.rows):
             steps = max(1, min(_AHEAD[self._shuffle], order.rows - BLOCK - start) // count)
-            first, runs = start, order.at(self._epoch, start, start + steps * count)
-            self._ahead = ((order, self._epoch), first, runs)
-        return runs.part(start - first, stop - first)
+            first, ahead = start, self._stretch(order, start, start + steps * count)
+            self._ahead = ((order, self._epoch), first, ahead)
+        return ahead.part(start - first, stop - first)
+
+    def _stretch(self, order: Order, start: int, stop: int) -> Stretch:
+        runs = order.at(self._epoch, start, stop)
+        rows = positions = runs.rows()
+        chosen = None if self._sampling is None else self._sampling.chosen(self._seed, self._epoch)
+        if chosen is None:
+            return Stretch(rows, rows, self._source.at(rows, runs))
+        rows = chosen.rows(positions)
+        keys = rows + self._rows * chosen.times(positions, rows)
+        return Stretch(rows, keys, self._source.at(rows, Runs(rows, 1, self._rows)))
 
     def to_torch(self) -> TorchBatches:
         """Return this as an iterable dataset for torch's DataLoader, with `batch_size=None` and any workers."""
@@ -202,7 +207,7 @@ class Loader:
 
     def __getstate__(self) -> dict[str, object]:
         # Another process opens the files by itself.
-        return {**self.__dict__, "_opened": None, "_sender": None, "_sent": {}}
+        return {**self.__dict__, "_opened": None, "_ahead": (None, 0, None), "_sender": None, "_sent": {}}
 
     def _share(self, position: int) -> tuple[int, int, int] | None:
         """Return the part of the step at a position that is this rank's, and the rows of all ranks; None at the end."""
@@ -230,17 +235,11 @@ class Loader:
 
     def _gathered(self, position: int, part: tuple[int, int, int]) -> Batch:
         self._plan(position)
-        runs = self._runs(position + part[0], position + part[1])
-        rows = positions = runs.rows()
-        chosen = None if self._sampling is None else self._sampling.chosen(self._seed, self._epoch)
-        if chosen is not None:
-            rows = chosen.rows(positions)
-            runs = Runs(rows, 1, self._rows)
-        keys = rows if chosen is None else rows + self._rows * chosen.times(positions, rows)
-        draws, here = Draws(self._seed, self._epoch, keys), self._source.at(rows, runs)
-        places = draws.places(self._spaces, here.used, pick=self._pick, most=self._most)
-        vectors = here.vectors(self._spaces, places, flat=self._pick != "all")
-        return Batch(rows, vectors, places, self._columns, draws)
+        here = self._at(position + part[0], position + part[1])
+        draws = Draws(self._seed, self._epoch, here.keys)
+        places = draws.places(self._spaces, here.stored.used, pick=self._pick, most=self._most)
+        vectors = here.stored.vectors(self._spaces, places, flat=self._pick != "all")
+        return Batch(here.rows, vectors, places, self._columns, draws)
 
     @property
     def _source(self) -> Source:

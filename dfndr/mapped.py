@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -24,11 +25,14 @@ if TYPE_CHECKING:
     Rows: TypeAlias = npt.NDArray[np.int64]
     Used: TypeAlias = npt.NDArray[np.bool_]
 
-__all__ = ["AtRows", "Mapped", "Source"]
+__all__ = ["AtRows", "Mapped", "Source", "Stretch"]
 
 
 class AtRows(Protocol):
     """Some rows, and their vectors."""
+
+    def part(self, start: int, stop: int) -> AtRows:
+        """Return some of these rows."""
 
     def used(self, space: Space) -> Used:
         """Say which places of each row hold a vector that is not all zeros, shape (rows, per_row)."""
@@ -38,6 +42,21 @@ class AtRows(Protocol):
 
         Of others all, shape (rows, per_row, dim), or (rows, dim) where they are to be flat.
         """
+
+
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """Rows that follow each other in an epoch: their numbers, the keys of what is drawn for them, where they are."""
+
+    rows: Rows
+    keys: Rows
+    stored: AtRows
+
+    def part(self, start: int, stop: int) -> Stretch:
+        """Return some of these rows, in arrays of their own."""
+        rows = self.rows[start:stop].copy()
+        keys = rows if self.keys is self.rows else self.keys[start:stop].copy()
+        return Stretch(rows, keys, self.stored.part(start, stop))
 
 
 class Source(Protocol):
@@ -76,7 +95,6 @@ class Mapped:
         self._dataset, self._spaces, self._torch, self._in_blocks = dataset, spaces, torch, in_blocks
         self.lookup = Lookup([shard.stored for shard in dataset.shards if shard.stored])
         self.buffers = Buffers(pinned=pinned)
-        self._stacks: Stacks | None = None
         self._stream: Stream | None = None
         if isinstance(dataset.files, Fetched):
             roles = [*(["rows"] if columns else []), *(space.name for space in spaces)]
@@ -84,13 +102,9 @@ class Mapped:
 
     def at(self, rows: Rows, runs: Runs) -> MappedRows:
         """Go to some rows of the dataset; `runs` are the same ones."""
-        import numpy as np
-
         stored = self._dataset.places.stored(rows)
-        here = MappedRows(self, stored, runs if stored is rows else Runs(stored, 1, runs.ring))
-        if self._stream is not None and len(rows):
-            self._stacks = self._stream.stacks(np.unique(here.shard).tolist(), torch=self._torch)
-        return here
+        runs = runs if stored is rows else Runs(stored, 1, runs.ring)
+        return MappedRows(self, stored, runs, self.lookup.shard_of(runs.heads))
 
     def wants_plan(self) -> bool:
         """Say whether shards have to come from elsewhere, or pages from the disk that will be wanted in no order."""
@@ -100,7 +114,7 @@ class Mapped:
     def _pages(self) -> PageCache:
         import numpy as np
 
-        return PageCache(self.stacks.maps if self._spaces and len(self.lookup.ends) else np.empty((0, 2), np.int64))
+        return PageCache(self._all.maps if self._spaces and len(self.lookup.ends) else np.empty((0, 2), np.int64))
 
     def plan(self, coming: Sequence[Runs]) -> Sequence[int] | None:
         """Begin to fetch the shards of the rows that come, and let go of others; return which shards these are."""
@@ -113,20 +127,24 @@ class Mapped:
         return [self._stream.numbers[number] for number in numbers]
 
     def _read_ahead(self, coming: Sequence[Runs]) -> None:
-        stacks, parts = [self.stacks[space.name] for space in self._spaces], []
+        stacks, parts = [self._all[space.name] for space in self._spaces], []
         for runs in coming:
             heads = self._dataset.places.stored(runs.heads)  # what was taken out makes no run longer
             shard = self.lookup.shard_of(heads)
             parts.append([(stack.addresses(heads, shard), runs.length * stack.row_bytes) for stack in stacks])
-        self._pages.bring(parts, owner=self.stacks)
+        self._pages.bring(parts, owner=self._all)
 
-    @property
-    def stacks(self) -> Stacks:
-        """The shards that are mapped; all of them, where the dataset lies here."""
-        if self._stacks is None:
-            shards = {space.name: self._maps(space) for space in self._spaces}
-            self._stacks = Stacks(shards, self.lookup, torch=self._torch)
-        return self._stacks
+    def stacks(self, here: MappedRows) -> Stacks:
+        """Return what is mapped: all shards, where the dataset lies here, or else those of some rows."""
+        if self._stream is not None:
+            import numpy as np
+
+            return self._stream.stacks(np.unique(here.shard).tolist(), torch=self._torch)
+        return self._all
+
+    @cached_property
+    def _all(self) -> Stacks:
+        return Stacks({space.name: self._maps(space) for space in self._spaces}, self.lookup, torch=self._torch)
 
     def _maps(self, space: Space) -> list[npt.NDArray[Any]]:
         """Map a space's files; for the loader alone, where the system is told to guess nothing of them."""
@@ -149,25 +167,29 @@ class Mapped:
 class MappedRows:
     """Some rows of a dataset in its maps, by where they are stored: one by one, and in runs."""
 
-    def __init__(self, source: Mapped, stored: Rows, runs: Runs) -> None:
-        self._source, self._stored, self._runs = source, stored, runs
+    def __init__(self, source: Mapped, stored: Rows, runs: Runs, heads: Rows) -> None:
+        """Take the rows, the same ones in runs, and the shard that each run begins in."""
+        self._source, self._stored, self._runs, self._heads = source, stored, runs, heads
+
+    def part(self, start: int, stop: int) -> MappedRows:
+        """Return some of these rows."""
+        runs, length = self._runs.part(start, stop), self._runs.length
+        if runs.length < length:
+            return self._single(start, stop)
+        return MappedRows(self._source, self._stored[start:stop], runs, self._heads[start // length : stop // length])
+
+    def _single(self, start: int, stop: int) -> MappedRows:
+        rows = self._stored[start:stop]
+        return MappedRows(self._source, rows, Runs(rows, 1, self._runs.ring), self._source.lookup.shard_of(rows))
 
     @cached_property
     def shard(self) -> Rows:
         """The number of each row's shard."""
-        return self._source.lookup.shard_of(self._stored)
+        return self._heads if self._runs.length == 1 else self._source.lookup.shard_of(self._stored)
 
     def used(self, space: Space) -> Used:
         """Say which places of each row hold a vector that is not all zeros, shape (rows, per_row)."""
-        return self._source.stacks.used(space.name, self._stored, self.shard)
-
-    @cached_property
-    def _heads(self) -> tuple[Rows, Rows]:
-        """The shard that each run begins in, and the numbers of the runs that go on in another one."""
-        if self._runs.length == 1:
-            return self.shard, self.shard[:0]
-        shard = self._source.lookup.shard_of(self._runs.heads)
-        return shard, self._source.lookup.torn(self._runs, shard)
+        return self._source.stacks(self).used(space.name, self._stored, self.shard)
 
     def vectors(self, spaces: Sequence[Space], places: Mapping[str, Rows], *, flat: bool) -> dict[str, Any]:
         """Return tensors or arrays by space, as AtRows says; what is equally wide is copied in one go."""
@@ -184,9 +206,11 @@ class MappedRows:
 
         if not len(self._stored) or not spaces:
             return {name: np.empty(0, dtype=np.uint8) for name in spaces}
-        stacks, lookup, runs, (heads, torn) = self._source.stacks, self._source.lookup, self._runs, self._heads
+        lookup, runs, heads = self._source.lookup, self._runs, self._heads
+        torn = lookup.torn(runs, heads)
         if len(torn) > len(heads) // 2:
-            return MappedRows(self._source, self._stored, Runs(self._stored, 1, runs.ring))._copied(spaces, places)
+            return self._single(0, len(self._stored))._copied(spaces, places)
+        stacks = self._source.stacks(self)
         wanted: dict[str, tuple[Rows, int]] = {}
         for name in spaces:
             stack = stacks[name]

@@ -105,6 +105,10 @@ class ResidentRows:
     def __init__(self, held: Mapping[str, torch.Tensor], used: Mapping[str, Used], rows: Rows) -> None:
         self._held, self._used, self._rows = held, used, rows
 
+    def part(self, start: int, stop: int) -> ResidentRows:
+        """Return some of these rows."""
+        return ResidentRows(self._held, self._used, self._rows[start:stop])
+
     def used(self, space: Space) -> Used:
         """Say which places of each row hold a vector that is not all zeros, shape (rows, per_row)."""
         return self._used[space.name][self._rows]

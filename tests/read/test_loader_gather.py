@@ -23,7 +23,7 @@ def source_of(shards, counts, *, torch):
     """Return what a Mapped is to its rows, over arrays of this process, by space."""
     lookup, framed = Lookup(counts), (lambda array: array)
     stacks = Stacks(shards, lookup, torch=torch)
-    return SimpleNamespace(lookup=lookup, stacks=stacks, buffers=Buffers(), framed=framed)
+    return SimpleNamespace(lookup=lookup, stacks=lambda here: stacks, buffers=Buffers(), framed=framed)
 
 
 @given(counts=st.lists(st.integers(1, 60), min_size=1, max_size=12), data=st.data())
@@ -69,7 +69,12 @@ def test_copied_rows_are_the_rows_also_where_a_run_goes_over_a_shard_or_the_end(
     }
     runs = Runs(heads, length, rows)
     expected = np.array([(head + step) % rows for head in heads for step in range(length)], dtype=np.int64)
-    here = MappedRows(source_of(shards, counts, torch=torch), runs.rows(), runs)
+    source = source_of(shards, counts, torch=torch)
+    here = MappedRows(source, runs.rows(), runs, source.lookup.shard_of(heads))
+    start, stop = sorted(data.draw(st.tuples(*[st.integers(0, len(runs))] * 2)))
+    if data.draw(st.booleans()):
+        start, stop = start // length * length, stop // length * length
+    here, expected = here.part(start, stop), expected[start:stop]
     places = {space.name: expected % space.per_row for space in spaces if space.modality == "caption"}
     places = data.draw(st.sampled_from([{}, places]))
     found = {}
@@ -89,7 +94,7 @@ def test_a_place_counts_as_used_unless_all_of_its_vector_is_zero(torch):
     vectors = np.zeros((3, 4, 16), dtype=np.float16)
     vectors[0, 0, 0] = vectors[0, 2, 15] = vectors[2, 3, 7] = 1
     source, rows = source_of({"a": [vectors]}, [3], torch=torch), np.array([2, 0, 1, 0])
-    used = source.stacks.used("a", rows, source.lookup.shard_of(rows))
+    used = source.stacks(None).used("a", rows, source.lookup.shard_of(rows))
     assert np.array_equal(used, vectors.any(axis=2)[rows])
 
 

@@ -102,7 +102,7 @@ def test_a_loader_over_files_that_left_memory_gives_what_it_gave_and_asks_for_wh
             assert np.array_equal(batch[name].numpy(), vectors[batch.rows])
     pages = {
         address // PAGE
-        for address, size in loader._source._stacks.maps.tolist()
+        for address, size in loader._source._all.maps.tolist()
         for address in range(address, address + size)
     }
     assert set(asked) <= pages
