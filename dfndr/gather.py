@@ -57,16 +57,12 @@ class Lookup:
 
     def parts(self, runs: Runs, shard: Rows, number: int) -> list[tuple[int, int, int, int]]:
         """Return a run in parts, each of one shard: (place among all runs' rows, shard, row within it, rows)."""
-        place, here, row = (
-            number * runs.length,
-            int(shard[number]),
-            int(runs.heads[number] - self.starts[shard[number]]),
-        )
-        left, found = runs.length, list[tuple[int, int, int, int]]()
-        while left:
-            count = min(left, int(self.ends[here] - self.starts[here]) - row)
+        place, end, here = number * runs.length, (number + 1) * runs.length, int(shard[number])
+        row, found = int(runs.heads[number] - self.starts[here]), []
+        while place < end:
+            count = min(end - place, int(self.ends[here] - self.starts[here]) - row)
             found.append((place, here, row, count))
-            place, left, here, row = place + count, left - count, (here + 1) % len(self.ends), 0
+            place, here, row = place + count, (here + 1) % len(self.ends), 0
         return found
 
 
@@ -142,10 +138,7 @@ class Stacks:
         return found
 
     def _copy(self, addresses: Rows, out: Bytes, word: int) -> None:
-        """Copy as many bytes as `out` is wide from each address on; all of them must lie within one shard.
-
-        Both are in words of so many bytes.
-        """
+        """Copy as many bytes as `out` is wide from each address on, in words; all of them must lie within one shard."""
         if not len(addresses):
             return
         words, view = (addresses - self._lowest) // word, self._view(out.shape[1] // word, word)
