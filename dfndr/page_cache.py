@@ -76,45 +76,46 @@ class PageCache:
 
         new, asked = [], self._asked
         for part in parts:
-            pages = [_pages(starts, size_bytes) for starts, size_bytes in part]
-            new.append(np.setdiff1d(np.concatenate(pages), asked))
-            asked = np.concatenate([asked, new[-1]])
-        self._asked = np.concatenate(new)[: _MOST // _PAGE]
-        now, later = self._asked[: len(new[0])], self._asked[len(new[0]) :]
+            stretches = _stretches(part)
+            new.append(stretches[~np.isin(_keys(stretches), asked)])
+            asked = np.concatenate([asked, _keys(new[-1])])
+        found = np.concatenate(new)
+        found = found[np.cumsum(found[:, 1]) <= _MOST // _PAGE]
+        self._asked = _keys(found)
         if self._bringing.is_alive():
             self._bringing.join()
-        _ask(now, owner)
-        self._bringing = threading.Thread(target=_ask, args=(later, owner), daemon=True)
+        _ask(found[: len(new[0])], owner)
+        self._bringing = threading.Thread(target=_ask, args=(found[len(new[0]) :], owner), daemon=True)
         self._bringing.start()
 
 
-def _pages(starts: Addresses, size_bytes: int) -> Addresses:
-    """Return the numbers of the pages of all memory that some stretches lie in, sorted."""
+def _stretches(parts: Sequence[tuple[Addresses, int]]) -> Addresses:
+    """Return the pages of all memory that some stretches lie in, neighbours together, sorted: (first, count) of each.
+
+    Not one page more, for that would be read again when it is needed.
+    """
     import numpy as np
 
-    reach = np.arange(0, size_bytes + _PAGE, _PAGE)
-    within = np.minimum(starts[:, None] + reach, (starts + size_bytes - 1)[:, None])
-    found: Addresses = np.unique(within // _PAGE)
-    return found
+    firsts = np.concatenate([starts // _PAGE for starts, _ in parts])
+    lasts = np.concatenate([(starts + size_bytes - 1) // _PAGE for starts, size_bytes in parts])
+    order = np.argsort(firsts)
+    firsts, lasts = firsts[order], np.maximum.accumulate(lasts[order])
+    begins = np.concatenate([np.arange(min(1, len(firsts))), np.flatnonzero(firsts[1:] > lasts[:-1] + 1) + 1])
+    ends = np.append(begins[1:], len(firsts))[: len(begins)] - 1
+    return np.stack([firsts[begins], lasts[ends] - firsts[begins] + 1], axis=1)
 
 
-def _ask(pages: Addresses, owner: object) -> None:
-    """Have pages read, neighbours together; not one page more, for that would be read again when it is needed."""
-    for first, count in _neighbours(pages):
-        _advise(first * _PAGE, count * _PAGE, _WILL_NEED)
+def _keys(stretches: Addresses) -> Addresses:
+    """Return a number for each stretch, another one for another stretch."""
+    keys: Addresses = (stretches[:, 0] << 24) + stretches[:, 1]
+    return keys
 
 
-def _neighbours(pages: Addresses) -> list[tuple[int, int]]:
-    """Return sorted pages as (first, count) of pages that follow each other, so many at most as are read in one go."""
-    import numpy as np
-
-    if not len(pages):
-        return []
-    place = np.arange(len(pages))
-    begins = np.flatnonzero(np.diff(pages, prepend=pages[0] - 2) != 1)
-    within = place - np.repeat(begins, np.diff(begins, append=len(pages)))
-    cuts = np.flatnonzero(within % _ONCE == 0)
-    return list(zip(pages[cuts].tolist(), np.diff(cuts, append=len(pages)).tolist(), strict=True))
+def _ask(stretches: Addresses, owner: object) -> None:
+    """Have pages read, so many at most at a time as are read in one go."""
+    for first, count in stretches.tolist():
+        for done in range(0, count, _ONCE):
+            _advise((first + done) * _PAGE, min(_ONCE, count - done) * _PAGE, _WILL_NEED)
 
 
 def _advise(address: int, size_bytes: int, what: int) -> None:

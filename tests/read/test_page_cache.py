@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.tiny import IMAGE, TEXT, write_dataset
 
 import dfndr.page_cache
@@ -67,22 +69,33 @@ def test_what_is_brought_is_read_and_nothing_else(path):
 PAGE, ONCE = dfndr.page_cache._PAGE, dfndr.page_cache._ONCE
 
 
-def test_pages_are_those_that_hold_the_stretches():
-    starts = np.array([5, PAGE - 1, 10 * PAGE])
-    for size in (1, 2, PAGE, 3 * PAGE + 7):
-        each = [(start // PAGE, (start + size - 1) // PAGE) for start in starts]
-        expected = {page for first, last in each for page in range(first, last + 1)}
-        assert dfndr.page_cache._pages(starts, size).tolist() == sorted(expected)
+@given(
+    parts=st.lists(
+        st.tuples(st.lists(st.integers(0, 40 * PAGE), max_size=9), st.integers(1, 3 * PAGE)), min_size=1, max_size=3
+    )
+)
+def test_stretches_are_the_pages_that_hold_what_is_wanted_neighbours_together(parts):
+    found = dfndr.page_cache._stretches([(np.array(starts, dtype=np.int64), size) for starts, size in parts]).tolist()
+    ranges = [range(start // PAGE, (start + size - 1) // PAGE + 1) for starts, size in parts for start in starts]
+    assert [page for first, count in found for page in range(first, first + count)] == sorted({*chain(*ranges)})
+    assert all(first + count < later for (first, count), (later, _) in pairwise(found))
 
 
-def test_neighbours_are_asked_for_together_and_no_page_between_them():
-    rng = np.random.default_rng(0)
-    for pages in ([], [7], [7, 8, 10], range(3, 3 + 2 * ONCE + 1), np.flatnonzero(rng.random(999) < 0.95)):
-        found = dfndr.page_cache._neighbours(np.array(pages, dtype=np.int64))
-        assert [first + step for first, count in found for step in range(count)] == list(pages)
-        assert all(0 < count <= ONCE for _, count in found)
-        follow = [(first, before) for before, (first, _) in pairwise(found)]
-        assert all(first > sum(before) or before[1] == ONCE for first, before in follow)
+def test_pages_are_asked_for_once_and_so_many_at_a_time_as_are_read_in_one_go(monkeypatch, path):
+    asked = []
+    monkeypatch.setattr(dfndr.page_cache, "_advise", lambda *told: asked.append(told[:2]))
+    cache = PageCache(maps_of(np.load(path, mmap_mode="r")))
+    asked.clear()
+    one, two = np.array([0, 1000 * PAGE]), np.array([3000 * PAGE])
+    for parts in ([one, two], [two, one]):
+        cache.bring([[(starts, (2 * ONCE + 1) * PAGE)] for starts in parts], owner=None)
+        cache._bringing.join()
+    each = [(start + piece * ONCE * PAGE, size) for start in (0, 1000 * PAGE) for piece, size in enumerate(PIECES)]
+    again = [(3000 * PAGE + piece * ONCE * PAGE, size) for piece, size in enumerate(PIECES)]
+    assert asked == each + again, "what the call before asked for is left out"
+
+
+PIECES = [ONCE * PAGE, ONCE * PAGE, PAGE]
 
 
 @pytest.mark.parametrize("shuffle", ["block", "window", None])
@@ -92,7 +105,7 @@ def test_a_loader_over_files_that_left_memory_gives_what_it_gave_and_asks_for_wh
     dataset = write_dataset(tmp_path, [700, 1, 900], (IMAGE, TEXT))
     monkeypatch.setattr("dfndr.loader._PLANNED", 512)
     asked = []
-    monkeypatch.setattr(dfndr.page_cache, "_ask", lambda pages, owner: asked.extend(pages.tolist()))
+    monkeypatch.setattr(dfndr.page_cache, "_ask", lambda told, owner: asked.extend(told.tolist()))
     expected = [dataset.vectors(name)[:, 0] for name in dataset.spaces]
     for path in tmp_path.rglob("*.npy"):
         forget(path)
@@ -105,4 +118,4 @@ def test_a_loader_over_files_that_left_memory_gives_what_it_gave_and_asks_for_wh
         for address, size in loader._source._all.maps.tolist()
         for address in range(address, address + size)
     }
-    assert set(asked) <= pages
+    assert {page for first, count in asked for page in range(first, first + count)} <= pages
