@@ -18,8 +18,6 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any, Literal
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from huggingface_hub import HfFileSystem
-
 from support.hub_files import LFS, Repo, entry, tree
 from support.loopback import Loopback
 
@@ -61,6 +59,8 @@ class Hub:
         """Paths whose content the server damages when it is committed."""
         self.part_bytes = part_bytes
         self.lock = threading.RLock()
+        from huggingface_hub import HfFileSystem  # which reads HF_ENDPOINT when it is imported: not with this module
+
         HfFileSystem.clear_instance_cache()
         self._server = Loopback(_Handler, port=port, hub=self)
         self.url = self._server.url
