@@ -74,9 +74,11 @@ class Loader:
 
     Vectors come as torch tensors where torch is installed, as NumPy arrays otherwise, in the storage type (mostly
     float16: cast before computing), as float32 where that is bfloat16 or int8. They are the caller's to keep and to
-    change. With `device`, "auto" for the best there is, they are tensors there: to a CUDA device they are copied from
-    pinned memory while it works, two batches early. `resident` holds all vectors on the device, so that nothing is
-    copied any more: True, or "auto" for an accelerator with the room (see `dfndr.resident`); batches stay the same.
+    change; of one batch they lie in one piece of memory, which stays as long as any of them: to keep those of one space
+    out of several, copy them. With `device`, "auto" for the best there is, they are tensors there: to a CUDA device
+    they are copied from pinned memory while it works, two batches early. `resident` holds all vectors on the device, so
+    that nothing is copied any more: True, or "auto" for an accelerator with the room (see `dfndr.resident`); batches
+    stay the same.
 
     In a worker of torch's DataLoader a loader gives that worker's share of the steps (see `dfndr.torch_batches`).
 
