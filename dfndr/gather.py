@@ -1,8 +1,8 @@
 """Copying chosen rows out of many memory-mapped shards, at the speed of the memory.
 
 All shards of all spaces lie in one address space, so a gather over any number of them is one call over offsets from the
-lowest address. One call matters: it is shared out among threads once, and going shard by shard costs a third of the
-speed at 20 shards, and more with every other one.
+lowest address. One call matters: it is shared out among threads once, and going shard by shard costs more with every
+other shard.
 """
 
 from __future__ import annotations

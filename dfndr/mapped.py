@@ -173,10 +173,11 @@ class MappedRows:
 
     def part(self, start: int, stop: int) -> MappedRows:
         """Return some of these rows."""
-        runs, length = self._runs.part(start, stop), self._runs.length
-        if runs.length < length:
+        length = self._runs.length
+        if start % length or stop % length:
             return self._single(start, stop)
-        return MappedRows(self._source, self._stored[start:stop], runs, self._heads[start // length : stop // length])
+        heads = self._heads[start // length : stop // length]
+        return MappedRows(self._source, self._stored[start:stop], self._runs.part(start, stop), heads)
 
     def _single(self, start: int, stop: int) -> MappedRows:
         rows = self._stored[start:stop]

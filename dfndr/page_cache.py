@@ -80,7 +80,8 @@ class PageCache:
             new.append(stretches[~np.isin(_keys(stretches), asked)])
             asked = np.concatenate([asked, _keys(new[-1])])
         found = np.concatenate(new)
-        found = found[np.cumsum(found[:, 1]) <= _MOST // _PAGE]
+        before = np.cumsum(found[:, 1]) - found[:, 1]
+        found[:, 1] = np.clip(_MOST // _PAGE - before, 0, found[:, 1])
         self._asked = _keys(found)
         if self._bringing.is_alive():
             self._bringing.join()

@@ -89,6 +89,17 @@ def test_copied_rows_are_the_rows_also_where_a_run_goes_over_a_shard_or_the_end(
         assert found[space.name].dtype == read_type(space.dtype)
 
 
+def test_a_part_that_cuts_runs_writes_out_its_own_rows_and_no_others(monkeypatch):
+    runs = Runs(np.arange(0, 800, 8), 8, 800)
+    source = source_of({"a": [np.zeros((800, 1, 4), dtype=np.float16)]}, [800], torch=False)
+    here = MappedRows(source, runs.rows(), runs, source.lookup.shard_of(runs.heads))
+    written, rows_of = [], Runs.rows
+    monkeypatch.setattr(Runs, "rows", lambda runs: written.append(len(runs)) or rows_of(runs))
+    for start, stop in ((0, 12), (12, 24), (16, 32)):
+        assert len(here.part(start, stop).shard) == stop - start
+    assert sum(written) <= 40
+
+
 @TORCH
 def test_a_place_counts_as_used_unless_all_of_its_vector_is_zero(torch):
     vectors = np.zeros((3, 4, 16), dtype=np.float16)

@@ -95,6 +95,16 @@ def test_pages_are_asked_for_once_and_so_many_at_a_time_as_are_read_in_one_go(mo
     assert asked == each + again, "what the call before asked for is left out"
 
 
+def test_of_one_stretch_above_the_limit_as_much_is_asked_for_as_the_limit_allows(monkeypatch, path):
+    asked = []
+    monkeypatch.setattr(dfndr.page_cache, "_MOST", 10 * PAGE)
+    cache = PageCache(maps_of(np.load(path, mmap_mode="r")))
+    monkeypatch.setattr(dfndr.page_cache, "_advise", lambda *told: asked.append(told[:2]))
+    cache.bring([[(np.array([0, 7 * PAGE]), 3 * PAGE)], [(np.array([100 * PAGE]), 99 * PAGE)]], owner=None)
+    cache._bringing.join()
+    assert asked == [(0, 3 * PAGE), (7 * PAGE, 3 * PAGE), (100 * PAGE, 4 * PAGE)]
+
+
 PIECES = [ONCE * PAGE, ONCE * PAGE, PAGE]
 
 
